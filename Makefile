@@ -1,0 +1,33 @@
+# What a person types. Cargo does the work; what else is needed is installed by the scripts in tools/.
+.DEFAULT_GOAL := help
+.PHONY: help dev build check test bench tools clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+dev: ## run everything in one process, with a demo workload
+	cargo run --release --locked -- dev
+
+build: ## build the program, target/release/plimsoll
+	cargo build --release --locked
+
+check: ## format, lints, documentation, licences, sources, advisories
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	tools/cargo-deny --locked check licenses bans sources
+	tools/advisories
+
+test: tools ## run all tests, against real servers
+	cargo test --workspace --locked --no-fail-fast
+
+bench: tools ## run the benchmarks and print their figures
+	tools/debian-packages wrk nginx-light nghttp2-client
+	cargo run --release --locked -p plimsoll-bench
+
+tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or PLIMSOLL_CACHE)
+	tools/kafka/fetch
+	tools/etcd/build
+
+clean: ## remove what was built here; servers stay in ~/.cache/plimsoll
+	cargo clean

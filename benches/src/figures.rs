@@ -1,0 +1,82 @@
+//! Figures of processes and of samples.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+
+/// The machine, in a line: figures of two machines can't be compared.
+pub fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown CPU", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores, {model}")
+}
+
+/// CPU time of a process and of its children of the same name (nginx's workers), user and system.
+pub fn cpu_time(process: u32) -> Result<Duration> {
+    let mut ticks = ticks(process)?;
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    for child in children.split_whitespace() {
+        ticks += child.parse().ok().and_then(|child| self::ticks(child).ok()).unwrap_or(0);
+    }
+    // USER_HZ is 100 on every Linux that Rust runs on.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// utime + stime of `/proc/PID/stat`, proc(5) fields 14 and 15; the second field may contain blanks, so count from its end.
+fn ticks(process: u32) -> Result<u64> {
+    let stat =
+        fs::read_to_string(format!("/proc/{process}/stat")).with_context(|| format!("process {process} is gone"))?;
+    let (_, rest) = stat.rsplit_once(')').context("no process name in stat")?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut next = || fields.next().and_then(|field| field.parse::<u64>().ok()).context("stat is too short");
+    Ok(next()? + next()?)
+}
+
+/// Latencies in microseconds, up to a minute.
+pub struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    /// None yet.
+    pub fn new() -> Result<Self> {
+        Ok(Self(Histogram::new_with_bounds(1, 60_000_000, 3)?))
+    }
+
+    /// One more.
+    pub fn add(&mut self, latency: Duration) {
+        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Those of another.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        self.0.add(&other.0).context("histograms of one kind")
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// `p50 1.2 ms, p99 3.4 ms, max 5.6 ms`.
+    pub fn summary(&self) -> String {
+        #[allow(clippy::cast_precision_loss, reason = "at most a minute in microseconds")]
+        let ms = |us: u64| us as f64 / 1_000.0;
+        format!(
+            "p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+            ms(self.0.value_at_quantile(0.5)),
+            ms(self.0.value_at_quantile(0.99)),
+            ms(self.0.max())
+        )
+    }
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,19 @@
+//! The collector: reads the topics it is assigned, folds frames into concurrency and request rate, and streams the answers.
+//!
+//! * [`fold`]: what decides; pure.
+//! * `reader`: the one task that reads the log and follows the assignment; it alone touches the fold.
+//! * `hub`: the newest answers, and what each subscriber has not been told yet; `service` is its gRPC form.
+//! * `registrar`: keeps the collector known to the managers; `admin`: probes and metrics.
+
+mod admin;
+mod collector;
+mod config;
+pub mod fold;
+mod hub;
+mod metrics;
+mod reader;
+mod registrar;
+mod service;
+
+pub use collector::{Collector, Error, Parts};
+pub use config::Config;

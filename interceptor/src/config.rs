@@ -1,0 +1,207 @@
+//! The interceptor's settings: flags, each with an environment variable of its own.
+//!
+//! The KEDA HTTP Add-on's variables are taken over too: where one of them is set, it is the default of its flag.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser as _};
+use plimsoll_wire::go_duration;
+
+/// How the interceptor proxies and what it listens on.
+///
+/// Durations are written as in Go (`500ms`, `1m30s`). Settings of the KEDA HTTP Add-on (`KEDA_HTTP_...`) still work.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Interceptor")]
+#[group(skip)]
+pub struct Config {
+    /// Where clients come in: HTTP/1.1 and h2c (HTTP/2 with prior knowledge).
+    #[arg(long, env = "PLIMSOLL_PROXY_LISTEN", value_name = "ADDR:PORT", default_value = on_port("KEDA_HTTP_PROXY_PORT", 8080))]
+    pub proxy_listen: SocketAddr,
+
+    /// Where /livez, /readyz, /metrics, /queue and /routes are served. Not for clients: it has no authentication.
+    #[arg(long, env = "PLIMSOLL_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value = on_port("KEDA_HTTP_ADMIN_PORT", 9091))]
+    pub admin_listen: SocketAddr,
+
+    /// This interceptor's name, different from every other one's that is up.
+    #[arg(long, env = "PLIMSOLL_INTERCEPTOR_NAME", value_name = "NAME", default_value = kept(default_name()))]
+    pub interceptor_name: String,
+
+    /// Threads that proxy; as many as there are cores if unsaid.
+    #[arg(long, env = "PLIMSOLL_PROXY_THREADS", value_name = "N")]
+    pub proxy_threads: Option<NonZeroUsize>,
+
+    /// How long a whole request may take, its body's last byte included; 0 is no limit.
+    #[arg(long, env = "PLIMSOLL_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse,
+          default_value = or_addon(&["KEDA_HTTP_REQUEST_TIMEOUT"], "0s"))]
+    pub request_timeout: Duration,
+
+    /// How long a workload may take from having the whole request to the head of its response (then 504); 0 is no limit.
+    #[arg(long, env = "PLIMSOLL_RESPONSE_HEADER_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse,
+          default_value = or_addon(&["KEDA_RESPONSE_HEADER_TIMEOUT", "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT"], "300s"))]
+    pub response_header_timeout: Duration,
+
+    /// How long a request is held while its workload has no ready endpoint (then 504); 0 is as long as the request may take.
+    #[arg(long, env = "PLIMSOLL_READINESS_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse,
+          default_value = or_addon(&["KEDA_CONDITION_WAIT_TIMEOUT", "KEDA_HTTP_READINESS_TIMEOUT"], "0s"))]
+    pub readiness_timeout: Duration,
+
+    /// How long one attempt to connect to an endpoint may take; the next one goes to another endpoint where there is one.
+    #[arg(long, env = "PLIMSOLL_CONNECT_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse,
+          default_value = or_addon(&["KEDA_HTTP_CONNECT_TIMEOUT"], "500ms"))]
+    pub connect_timeout: Duration,
+
+    /// How long attempts to connect are repeated while endpoints refuse (then 502). A replica that is called ready a moment
+    /// before it listens costs its first requests this moment, and no error.
+    #[arg(long, env = "PLIMSOLL_CONNECT_RETRY_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "5s")]
+    pub connect_retry_timeout: Duration,
+
+    /// After the shutdown delay, requests in flight have this long to finish; 0 is no limit.
+    #[arg(long, env = "PLIMSOLL_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse,
+          default_value = or_addon(&["KEDA_HTTP_DRAIN_TIMEOUT"], "30s"))]
+    pub drain_timeout: Duration,
+
+    /// When asked to stop, /readyz says 503 and all is served on for this long, so that no new client is sent here.
+    #[arg(long, env = "PLIMSOLL_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = go_duration::parse,
+          default_value = or_addon(&["KEDA_HTTP_SHUTDOWN_DELAY"], "5s"))]
+    pub shutdown_delay: Duration,
+
+    /// Whether each response says in X-KEDA-HTTP-Cold-Start if its request was held.
+    #[arg(long, env = "PLIMSOLL_COLD_START_HEADER", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(),
+          default_value = or_addon(&["KEDA_HTTP_ENABLE_COLD_START_HEADER"], "true"))]
+    pub cold_start_header: bool,
+
+    /// Idle connections to endpoints kept for reuse, all endpoints together.
+    #[arg(long, env = "PLIMSOLL_MAX_IDLE_CONNS", value_name = "N", default_value = or_addon(&["KEDA_HTTP_MAX_IDLE_CONNS"], "1000"))]
+    pub max_idle_conns: usize,
+
+    /// Idle connections kept for reuse for each endpoint.
+    #[arg(long, env = "PLIMSOLL_MAX_IDLE_CONNS_PER_HOST", value_name = "N",
+          default_value = or_addon(&["KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST"], "200"))]
+    pub max_idle_conns_per_host: usize,
+
+    /// An idle connection to an endpoint is closed after this long.
+    #[arg(long, env = "PLIMSOLL_UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "60s")]
+    pub upstream_idle_timeout: Duration,
+
+    /// A connection to an endpoint is not reused once it is this old (less up to a tenth, so that not all end at once).
+    #[arg(long, env = "PLIMSOLL_UPSTREAM_MAX_AGE", value_name = "DURATION", value_parser = go_duration::parse, default_value = "5m")]
+    pub upstream_max_age: Duration,
+
+    /// A connection to an endpoint carries this many requests at most (less up to a tenth).
+    #[arg(long, env = "PLIMSOLL_UPSTREAM_MAX_USES", value_name = "N", default_value = "100000")]
+    pub upstream_max_uses: u32,
+
+    /// A client that has begun a request must have sent its head within this time, or is cut off.
+    #[arg(long, env = "PLIMSOLL_HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "10s")]
+    pub header_read_timeout: Duration,
+
+    /// A client's connection without a request is closed after this long.
+    #[arg(long, env = "PLIMSOLL_CLIENT_IDLE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "180s")]
+    pub client_idle_timeout: Duration,
+
+    /// The longest head of a request, in bytes (then 431).
+    #[arg(long, env = "PLIMSOLL_MAX_HEADER_BYTES", value_name = "BYTES", default_value = "65536", value_parser = header_bytes)]
+    pub max_header_bytes: u32,
+
+    /// Requests at once on one HTTP/2 connection of a client.
+    #[arg(long, env = "PLIMSOLL_MAX_STREAMS", value_name = "N", default_value = "250")]
+    pub max_streams: u32,
+
+    /// How often a busy workload's totals are published.
+    #[arg(long, env = "PLIMSOLL_TICK", value_name = "DURATION", value_parser = go_duration::parse, default_value = "1s")]
+    pub tick: Duration,
+}
+
+impl Config {
+    /// The settings of the environment and the defaults, without a command line.
+    ///
+    /// # Errors
+    /// Where a variable's value can't be read; the text names it.
+    pub fn from_environment() -> Result<Self, clap::Error> {
+        Ok(Alone::try_parse_from(["interceptor"])?.config)
+    }
+
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.proxy_threads.unwrap_or_else(cores)
+    }
+}
+
+/// A command that has nothing but these settings.
+#[derive(clap::Parser)]
+struct Alone {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// hyper's smallest read buffer.
+const MIN_HEADER_BYTES: u32 = 8192;
+
+fn header_bytes(text: &str) -> Result<u32, String> {
+    let bytes: u32 = text.parse().map_err(|error| format!("{error}"))?;
+    if bytes < MIN_HEADER_BYTES { Err(format!("at least {MIN_HEADER_BYTES} bytes")) } else { Ok(bytes) }
+}
+
+/// The first of the add-on's variables that is set and not empty, or else the default.
+fn or_addon(names: &[&str], default: &'static str) -> &'static str {
+    addon(names).map_or(default, kept)
+}
+
+/// All addresses, on the port of the add-on's variable.
+fn on_port(name: &str, default: u16) -> &'static str {
+    let port = addon(&[name]).unwrap_or_else(|| default.to_string());
+    kept(format!("{}:{port}", Ipv4Addr::UNSPECIFIED))
+}
+
+fn addon(names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// A pod's name is its host name; the process id tells interceptors of one host apart.
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}-{}", if host.is_empty() { "interceptor" } else { host }, std::process::id())
+}
+
+/// clap wants defaults that live as long as the process; the command line is built once in it.
+fn kept(text: String) -> &'static str {
+    text.leak()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
+        Ok(Alone::try_parse_from(["interceptor"].iter().chain(arguments))?.config)
+    }
+
+    #[test]
+    fn the_defaults_are_the_addons() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.proxy_listen.to_string(), "0.0.0.0:8080");
+        assert_eq!(config.response_header_timeout, Duration::from_secs(300));
+        assert_eq!(config.connect_timeout, Duration::from_millis(500));
+        assert_eq!(config.readiness_timeout, Duration::ZERO);
+        assert!(config.cold_start_header);
+        assert!(config.interceptor_name.ends_with(&std::process::id().to_string()));
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_flag() {
+        let error = parse(&["--connect-timeout", "soon"]).unwrap_err().to_string();
+        assert!(error.contains("--connect-timeout") && error.contains("soon"), "{error}");
+        assert!(parse(&["--max-header-bytes", "12"]).is_err());
+    }
+
+    #[test]
+    fn the_cold_start_header_can_be_switched_off() {
+        assert!(!parse(&["--cold-start-header", "false"]).unwrap().cold_start_header);
+    }
+}

@@ -1,0 +1,216 @@
+//! The interceptor as a whole: what it is made of, how it starts, and how it stops without losing a request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use parking_lot::RwLock;
+use plimsoll_wire::log::EventLog;
+use plimsoll_wire::resources::Workload;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::admin::{self, Admin};
+use crate::config::Config;
+use crate::endpoints::Endpoints;
+use crate::ledger::{Clock, Ledger};
+use crate::metrics::Metrics;
+use crate::publish::{self, Publisher};
+use crate::routes::Tables;
+use crate::server::listener;
+use crate::server::threads::{self, Shared, Stops, Thread};
+use crate::server::worker::Settings;
+
+/// What an interceptor stands on.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where it publishes what it counts.
+    pub log: Arc<dyn EventLog>,
+    /// The workloads of now. They are known when the interceptor is made; it follows them as they change.
+    pub routes: watch::Receiver<Arc<Vec<Workload>>>,
+    /// Their ready endpoints, written by somebody else.
+    pub endpoints: Endpoints,
+}
+
+/// Why an interceptor can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listener can't be bound.
+    #[error("can't listen on {address} ({setting}): {source}; choose another address with that setting")]
+    Listen {
+        /// The address as given.
+        address: SocketAddr,
+        /// The flag that names it.
+        setting: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refuses a thread.
+    #[error("can't start the proxying threads: {0}")]
+    Threads(#[source] io::Error),
+    /// A proxying thread has ended by itself; its log line says why.
+    #[error("a proxying thread ended by itself")]
+    ThreadEnded,
+}
+
+/// An interceptor whose listeners are bound. Clients wait until it serves.
+#[derive(Debug)]
+pub struct Interceptor {
+    config: Config,
+    proxy: std::net::TcpListener,
+    proxy_addr: SocketAddr,
+    admin: tokio::net::TcpListener,
+    admin_addr: SocketAddr,
+    tables: Tables,
+    resources: watch::Receiver<Arc<Vec<Workload>>>,
+    metrics: Arc<Metrics>,
+    registry: Arc<RwLock<Registry>>,
+    ledger: Ledger,
+    publisher: Publisher,
+}
+
+impl Interceptor {
+    /// Binds the listeners and takes over the routes of now.
+    ///
+    /// # Errors
+    /// Where an address is taken, or not this machine's.
+    pub async fn bind(config: Config, parts: Parts) -> Result<Self, Error> {
+        let Parts { log, routes: mut resources, endpoints } = parts;
+        let refused = |address, setting| move |source| Error::Listen { address, setting, source };
+        let proxy = listener::bind(config.proxy_listen).map_err(refused(config.proxy_listen, "--proxy-listen"))?;
+        let proxy_addr = proxy.local_addr().map_err(refused(config.proxy_listen, "--proxy-listen"))?;
+        let admin = tokio::net::TcpListener::bind(config.admin_listen).await;
+        let admin = admin.map_err(refused(config.admin_listen, "--admin-listen"))?;
+        let admin_addr = admin.local_addr().map_err(refused(config.admin_listen, "--admin-listen"))?;
+
+        let ledger = Ledger::new(Clock::start());
+        let metrics = Arc::new(Metrics::default());
+        let mut registry = Registry::default();
+        metrics.register(&mut registry, ledger.clone());
+        // Random: a clock that was set back would give an old run's number again.
+        let incarnation = rand::random();
+        let publishing = publish::Config { name: config.interceptor_name.clone(), incarnation, tick: config.tick };
+        let published = publish::Metrics::register(registry.sub_registry_with_prefix("interceptor"));
+        let publisher = Publisher::new(publishing, ledger.clone(), log, published);
+        let mut tables = Tables::new(config.clone(), ledger.clone(), endpoints, metrics.clone());
+        tables.apply(resources.borrow_and_update().clone());
+        let registry = Arc::new(RwLock::new(registry));
+        Ok(Self {
+            config,
+            proxy,
+            proxy_addr,
+            admin,
+            admin_addr,
+            tables,
+            resources,
+            metrics,
+            registry,
+            ledger,
+            publisher,
+        })
+    }
+
+    /// Where clients come in.
+    #[must_use]
+    pub fn proxy_addr(&self) -> SocketAddr {
+        self.proxy_addr
+    }
+
+    /// Where the admin pages are.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Serves until `shutdown` is cancelled, then says so on `/readyz`, goes on for the shutdown delay, lets requests in flight
+    /// finish for the drain timeout at most, and publishes its last totals. Dropping the future ends everything at once.
+    ///
+    /// # Errors
+    /// Where the proxying threads can't be started, or one ends by itself.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self {
+            config,
+            proxy,
+            proxy_addr,
+            admin,
+            admin_addr,
+            tables,
+            resources,
+            metrics,
+            registry,
+            ledger,
+            publisher,
+        } = self;
+        let count = config.threads().get();
+        let stops = Stops::default();
+        let _abort_when_dropped = stops.abort.clone().drop_guard();
+        let table = tables.current();
+        let settings = Settings::new(&config, count);
+        let shared = Shared { settings, metrics, table: table.clone(), stops: stops.clone() };
+        let threads = threads::start(&proxy, count, &shared).map_err(Error::Threads)?;
+        drop(proxy);
+
+        let tasks = TaskTracker::new();
+        let (serving, publishing) = (CancellationToken::new(), CancellationToken::new());
+        let _end_when_dropped = (serving.clone().drop_guard(), publishing.clone().drop_guard());
+        let published = tasks.spawn(publisher.run(publishing.clone()));
+        tasks.spawn(tables.follow(resources, serving.clone()));
+        let ready = Arc::new(AtomicBool::new(true));
+        let shown = Admin { ready: ready.clone(), registry, ledger, table };
+        tasks.spawn(admin::serve(admin, shown, serving.clone()));
+        tasks.close();
+        info!(%proxy_addr, %admin_addr, threads = count, name = config.interceptor_name, "the interceptor serves");
+
+        let outcome = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            () = any_ended(&threads) => Err(Error::ThreadEnded),
+        };
+        ready.store(false, Ordering::Relaxed);
+        if outcome.is_ok() {
+            info!("shutting down: serving on for {:?}, so that no new client is sent here", config.shutdown_delay);
+            tokio::time::sleep(config.shutdown_delay).await;
+        }
+        stops.drain.cancel();
+        drain(&threads, config.drain_timeout, &stops.abort).await;
+        threads.into_iter().for_each(Thread::join);
+        // Nothing is in flight any more: the last frames say so.
+        publishing.cancel();
+        let _cancelled_never = published.await;
+        serving.cancel();
+        tasks.wait().await;
+        info!("the interceptor has stopped");
+        outcome
+    }
+}
+
+async fn any_ended(threads: &[Thread]) {
+    let mut ends: FuturesUnordered<_> = threads.iter().map(Thread::ended).collect();
+    ends.next().await;
+}
+
+/// Waits until all requests have ended; after `timeout` (zero: never) what is left is cut off.
+async fn drain(threads: &[Thread], timeout: Duration, abort: &CancellationToken) {
+    let mut ends = join_all(threads.iter().map(Thread::ended));
+    if timeout.is_zero() {
+        ends.await;
+    } else if tokio::time::timeout(timeout, &mut ends).await.is_err() {
+        warn!("requests are still in flight after {timeout:?}: cutting them off");
+        abort.cancel();
+        ends.await;
+    }
+}
+
+/// Binds and serves; see [`Interceptor`].
+///
+/// # Errors
+/// As [`Interceptor::bind`] and [`Interceptor::serve`] say.
+pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
+    Interceptor::bind(config, parts).await?.serve(shutdown).await
+}

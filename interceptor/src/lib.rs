@@ -1,0 +1,27 @@
+//! The reverse proxy: it routes requests to workloads, holds them while a workload has no ready endpoint, forwards them over
+//! pooled connections, counts them, and publishes what it has counted.
+//!
+//! * [`Interceptor`] is the whole; [`Config`], [`Parts`] and [`Endpoints`] are what it is made of.
+//! * Deciding is pure: `routing` finds a request's workload, `endpoints` chooses where it goes.
+//! * `server` has the threads and clients' connections, `proxy` follows a request from its arrival to its departure,
+//!   `upstream` has the connections to endpoints. A request stays on the thread that it came in on, and in one task.
+//! * [`ledger`] counts, [`publish`] tells the log.
+
+mod admin;
+mod config;
+mod endpoints;
+mod interceptor;
+pub mod ledger;
+mod metrics;
+mod proxy;
+pub mod publish;
+mod resolve;
+mod routes;
+mod routing;
+mod server;
+mod upstream;
+
+pub use config::Config;
+pub use endpoints::Endpoints;
+pub use interceptor::{Error, Interceptor, Parts, run};
+pub use resolve::resolve_by_dns;

@@ -1,0 +1,121 @@
+//! What happens to a request, from its arrival to its departure.
+
+mod body;
+mod exchange;
+mod forward;
+mod headers;
+mod hold;
+mod refusal;
+mod tunnel;
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+pub(crate) use body::ResponseBody;
+pub(crate) use exchange::Exchange;
+pub(crate) use refusal::Refusal;
+
+use crate::metrics::Metrics;
+use crate::routing;
+use crate::server::client::Client;
+use crate::server::worker::Worker;
+
+/// Tells whether the request was held; the add-on's name.
+const COLD_START: HeaderName = HeaderName::from_static("x-keda-http-cold-start");
+
+/// Answers a request; it always has an answer, whatever goes wrong.
+pub(crate) async fn answer(
+    worker: Rc<Worker>,
+    client: Arc<Client>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let active = client.begin_request();
+    let mut response = whatever_happens(&worker.metrics, routed(&worker, &client, request)).await;
+    response.body_mut().keep(active);
+    response
+}
+
+/// The response, or 500 where making it panics: the request departs with the future, and the thread goes on.
+async fn whatever_happens<F>(metrics: &Metrics, response: F) -> Response<ResponseBody>
+where
+    F: Future<Output = Response<ResponseBody>>,
+{
+    // What the future had is gone with it, and what it shares with others is whole between any two steps.
+    AssertUnwindSafe(response).catch_unwind().await.unwrap_or_else(|_| {
+        // The panic hook has said what panicked, and where.
+        metrics.panics.inc();
+        Refusal::Panicked.into_response(None)
+    })
+}
+
+async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
+    if request.method() == Method::CONNECT {
+        return Refusal::Connect.into_response(None);
+    }
+    let authority = match headers::authority(&request) {
+        Ok(authority) => authority,
+        Err(refusal) => return refusal.into_response(None),
+    };
+    let host = routing::host(authority);
+    let route = worker.with_table(|table| table.index.find(&host, request.uri().path(), request.headers()).cloned());
+    let Some(route) = route else {
+        worker.metrics.unrouted.inc();
+        return Refusal::NoRoute { host: host.into_owned() }.into_response(None);
+    };
+    let mut exchange = Exchange::begin(route, request.method());
+    let mut response = match forward::forward(worker, client, &mut exchange, request).await {
+        Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            tunnel::open(worker, exchange, answered)
+        }
+        Ok(answered) => {
+            let cold = exchange.was_held();
+            let mut response = body::respond(worker, exchange, answered);
+            mark_cold_start(worker, &mut response, cold);
+            response
+        }
+        Err(refusal) => {
+            let cold = exchange.was_held();
+            let mut response = refusal.into_response(Some(exchange));
+            mark_cold_start(worker, &mut response, cold);
+            response
+        }
+    };
+    // The client's connection decides how the response is framed, not the endpoint's.
+    *response.version_mut() = Version::HTTP_11;
+    response
+}
+
+fn mark_cold_start(worker: &Worker, response: &mut Response<ResponseBody>, cold: bool) {
+    if worker.settings.cold_start_header {
+        let value = HeaderValue::from_static(if cold { "true" } else { "false" });
+        response.headers_mut().insert(COLD_START, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_wire::topic::WorkloadId;
+
+    use super::*;
+    use crate::ledger::{Clock, Ledger};
+
+    #[tokio::test]
+    async fn a_request_whose_handling_panics_departs_and_is_answered() {
+        let (ledger, metrics) = (Ledger::new(Clock::start()), Metrics::default());
+        let totals = ledger.workload(&WorkloadId::new("default", "app"));
+        let response = whatever_happens(&metrics, async {
+            let _in_flight = totals.admit();
+            tokio::task::yield_now().await;
+            panic!("a test wants this");
+        });
+        assert_eq!(response.await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let (_, counts) = ledger.snapshot()[0];
+        assert_eq!((counts.admitted, counts.in_flight), (1, 0));
+        assert_eq!(metrics.panics.get(), 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! The body of a response on its way to the client.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::forward::Answered;
+use super::{Exchange, headers};
+use crate::endpoints::AtEndpoint;
+use crate::server::client::ActiveRequest;
+use crate::server::worker::Worker;
+use crate::upstream::Connection;
+use crate::upstream::connection::Interrupted;
+
+/// What a client gets after the head. The request departs when this is dropped: sent as a whole, or given up.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    content: Content,
+    /// Both only wait to be dropped.
+    _exchange: Option<Exchange>,
+    active: Option<ActiveRequest>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Text(Option<Bytes>),
+    Forwarded(Forwarded),
+}
+
+/// The workload's own body.
+#[derive(Debug)]
+struct Forwarded {
+    incoming: Incoming,
+    /// What drives `incoming`; none when it is driven elsewhere, or has ended.
+    connection: Option<Box<Connection>>,
+    at_endpoint: Option<AtEndpoint>,
+    worker: Rc<Worker>,
+    until: Option<Instant>,
+}
+
+impl ResponseBody {
+    /// Nothing, and nobody departs with it.
+    pub(crate) fn empty() -> Self {
+        Self { content: Content::Text(None), _exchange: None, active: None }
+    }
+
+    /// A short text of our own.
+    pub(crate) fn text(text: Bytes, exchange: Option<Exchange>) -> Self {
+        Self { content: Content::Text(Some(text)), _exchange: exchange, active: None }
+    }
+
+    /// The client's connection is busy until this body has been sent.
+    pub(crate) fn keep(&mut self, active: ActiveRequest) {
+        self.active = Some(active);
+    }
+}
+
+/// The workload's response as the client gets it.
+pub(crate) fn respond(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answered) -> Response<ResponseBody> {
+    let Answered { mut response, connection, at_endpoint, taken, until, .. } = answered;
+    exchange.answered(response.status());
+    headers::to_client(&mut response);
+    let (head, incoming) = response.into_parts();
+    let mut forwarded = Forwarded {
+        incoming,
+        connection: Some(connection),
+        at_endpoint: Some(at_endpoint),
+        worker: worker.clone(),
+        until,
+    };
+    if taken.is_some_and(|taken| taken.at().is_none()) {
+        forwarded.drive_apart();
+    } else if forwarded.incoming.is_end_stream() {
+        forwarded.finish();
+    }
+    let body = ResponseBody { content: Content::Forwarded(forwarded), _exchange: Some(exchange), active: None };
+    Response::from_parts(head, body)
+}
+
+impl Forwarded {
+    /// The response begins before the request has ended. The request must go on even while the client does not read the
+    /// response, or a client that first sends everything would wait for ever.
+    fn drive_apart(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.worker.tasks.spawn_local(connection.run_to_end(self.until));
+        }
+    }
+
+    /// All of the body has been read: the endpoint is free, and so is the connection.
+    fn finish(&mut self) {
+        self.at_endpoint = None;
+        if let Some(connection) = self.connection.take() {
+            self.worker.pool.put(connection);
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let frame = match &mut self.connection {
+            Some(connection) => connection.poll_frame(cx, &mut self.incoming, self.until),
+            None => Pin::new(&mut self.incoming).poll_frame(cx).map_err(Interrupted::Broken),
+        };
+        match &frame {
+            Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => {}
+            Poll::Ready(Some(Err(_))) => self.connection = None,
+            Poll::Ready(_) => self.finish(),
+            Poll::Pending => {}
+        }
+        frame
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        match &mut self.get_mut().content {
+            Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Content::Forwarded(forwarded) => forwarded.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Text(text) => text.is_none(),
+            Content::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Content::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! From an admitted request to the head of its workload's response.
+
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+use super::{Exchange, Refusal, headers, hold};
+use crate::endpoints::{AtEndpoint, choose};
+use crate::server::client::Client;
+use crate::server::worker::Worker;
+use crate::upstream::connection::Patience;
+use crate::upstream::request_body::Taken;
+use crate::upstream::{Connection, RequestBody, Unanswered};
+
+/// The pause after every endpoint has refused once; it doubles from time to time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A response whose body is still to come.
+pub(crate) struct Answered {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: Box<Connection>,
+    pub(crate) at_endpoint: AtEndpoint,
+    /// Where the request has a body: when all of it was taken.
+    pub(crate) taken: Option<Taken>,
+    /// The client's side of a change of protocol, where it asked for one.
+    pub(crate) upgrade: Option<OnUpgrade>,
+    /// When the request is too late.
+    pub(crate) until: Option<Instant>,
+}
+
+/// Sends a request to one of its workload's endpoints, as soon as there is one.
+///
+/// # Errors
+/// Where no response comes.
+pub(crate) async fn forward(
+    worker: &Worker,
+    client: &Client,
+    exchange: &mut Exchange,
+    mut request: Request<Incoming>,
+) -> Result<Answered, Refusal> {
+    let wanted = headers::wanted_upgrade(&request);
+    let upgrade = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
+    headers::to_endpoint(&mut request, client.address(), wanted);
+    let (head, incoming) = request.into_parts();
+    let (body, taken) = RequestBody::of(incoming);
+    let mut request = Request::from_parts(head, body);
+
+    let limits = exchange.route.limits;
+    let until = limits.request.map(|limit| exchange.began + limit);
+    let mut attempts = Attempts { until, ..Attempts::default() };
+    loop {
+        let endpoint = choose(&exchange.route.ready.now(), attempts.avoid, worker.random()).cloned();
+        let Some(endpoint) = endpoint else {
+            Box::pin(hold::until_ready(client, exchange, taken.is_some(), until)).await?;
+            attempts.began = Some(Instant::now());
+            continue;
+        };
+        let at_endpoint = endpoint.enter();
+        let pooled = if attempts.only_new { None } else { worker.pool.take(at_endpoint.address()) };
+        let connection = match pooled {
+            Some(connection) => connection,
+            None => match Box::pin(worker.connect(at_endpoint.address(), until)).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    drop(at_endpoint);
+                    Box::pin(attempts.failed(worker, exchange, error.to_string())).await?;
+                    continue;
+                }
+            },
+        };
+        let used = connection.is_used();
+        let again = if used { copy(&request) } else { None };
+        let began = attempts.began.unwrap_or(exchange.began);
+        let patience = Patience { until, after_sent: limits.response_header };
+        match connection.send(request, began, patience).await {
+            Ok((response, connection)) => {
+                return Ok(Answered { response, connection, at_endpoint, taken, upgrade, until });
+            }
+            Err(Unanswered::RequestTimeout) => return Err(Refusal::RequestTimeout),
+            Err(Unanswered::ResponseHeaderTimeout) => return Err(Refusal::ResponseHeaderTimeout),
+            // The endpoint closed an idle connection: its good right, and no news of its health.
+            Err(Unanswered::Unsent(unsent, _)) if used => request = *unsent,
+            Err(Unanswered::Unsent(unsent, error)) => {
+                drop(at_endpoint);
+                request = *unsent;
+                Box::pin(attempts.failed(worker, exchange, error.to_string())).await?;
+            }
+            Err(Unanswered::Broken(error)) => match again {
+                Some(copy) => {
+                    request = copy;
+                    attempts.only_new = true;
+                }
+                None => return Err(Refusal::UpstreamFailed(error.to_string())),
+            },
+        }
+        worker.metrics.resent.inc();
+        attempts.began = Some(Instant::now());
+    }
+}
+
+/// A request that may be sent twice: its method is idempotent (RFC 9110, section 9.2.2) and it has no body.
+fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    if !idempotent || !matches!(request.body(), RequestBody::Empty) {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// What has been tried in vain.
+#[derive(Debug, Default)]
+struct Attempts {
+    /// When the request is too late.
+    until: Option<Instant>,
+    /// When the present attempt began; none for one that began with the request.
+    began: Option<Instant>,
+    /// The endpoint that failed last.
+    avoid: Option<std::net::SocketAddr>,
+    /// Connections that have been used before are not trusted any more.
+    only_new: bool,
+    failures: u32,
+    first_failure: Option<Instant>,
+}
+
+impl Attempts {
+    /// No connection could be made, so nothing was sent. Waits before the next attempt where every endpoint has had one.
+    ///
+    /// # Errors
+    /// Where this has gone on for too long.
+    async fn failed(&mut self, worker: &Worker, exchange: &Exchange, error: String) -> Result<(), Refusal> {
+        let now = Instant::now();
+        if self.until.is_some_and(|until| now >= until) {
+            return Err(Refusal::RequestTimeout);
+        }
+        let first_failure = *self.first_failure.get_or_insert(now);
+        if now - first_failure >= worker.settings.connect_retry_timeout {
+            return Err(Refusal::UpstreamFailed(error));
+        }
+        self.failures += 1;
+        let endpoints = u32::try_from(exchange.route.ready.now().len()).unwrap_or(u32::MAX).max(1);
+        if self.failures.is_multiple_of(endpoints) {
+            let doublings = (self.failures / endpoints - 1).min(10);
+            let pause = (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE);
+            let wake = self.until.map_or(now + pause, |until| until.min(now + pause));
+            tokio::time::sleep_until(wake).await;
+        }
+        self.began = Some(Instant::now());
+        Ok(())
+    }
+}

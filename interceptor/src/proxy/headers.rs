@@ -1,0 +1,247 @@
+//! What a proxy changes in the heads of requests and responses (RFC 9110, section 7.6).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Uri, Version};
+use http_body::Body;
+
+use super::Refusal;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+const HOP_BY_HOP_FIELDS: usize = 8;
+
+/// Meaningful for one connection only, besides what `Connection` names.
+static HOP_BY_HOP: [HeaderName; HOP_BY_HOP_FIELDS] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
+
+/// Which authority a request is for: its target's if it has one (HTTP/2, absolute form), else the `Host` field's. A
+/// request of HTTP/1.0 may name none.
+///
+/// # Errors
+/// Where the request does not name exactly one.
+pub(crate) fn authority<B>(request: &Request<B>) -> Result<&str, Refusal> {
+    if let Some(authority) = request.uri().authority() {
+        let authority = authority.as_str();
+        return Ok(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().map_err(|_| Refusal::BadRequest("the Host field has strange characters")),
+        (None, _) if request.version() < Version::HTTP_11 => Ok(""),
+        (None, _) => Err(Refusal::BadRequest("the Host field is missing")),
+        (Some(_), Some(_)) => Err(Refusal::BadRequest("there is more than one Host field")),
+    }
+}
+
+/// The protocol that a request wants to change to, where it asks in the way of HTTP/1.1.
+pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let wanted = request.headers().get(UPGRADE)?;
+    let asked = request.version() == Version::HTTP_11
+        && connection_options(request.headers()).any(|o| o.eq_ignore_ascii_case("upgrade"));
+    // h2c by upgrade is obsolete (RFC 9113, section 3.1), and not the endpoint's to decide.
+    (asked && !wanted.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| wanted.clone())
+}
+
+/// Makes a client's request one of ours: to be sent to an endpoint over HTTP/1.1.
+pub(crate) fn to_endpoint<B: Body>(request: &mut Request<B>, client: &HeaderValue, upgrade: Option<HeaderValue>) {
+    if request.uri().authority().is_some() {
+        let authority = authority(request).ok().and_then(|authority| HeaderValue::from_str(authority).ok());
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+        authority.map(|authority| request.headers_mut().insert(HOST, authority));
+    }
+    *request.version_mut() = Version::HTTP_11;
+    let length_unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    let headers = request.headers_mut();
+    let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let present = strip(headers);
+    if present.expect {
+        // Met here: hyper asks the client to go on when the body is first read, which is once there is an endpoint for it.
+        headers.remove(EXPECT);
+    }
+    if length_unknown {
+        // It goes on in chunks; two ways to say where it ends would be one too many.
+        headers.remove(CONTENT_LENGTH);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    forwarded(headers, client, present.forwarded);
+}
+
+/// Makes an endpoint's response one of ours.
+pub(crate) fn to_client<B: Body>(response: &mut http::Response<B>) {
+    let length_unknown = !response.body().is_end_stream() && response.body().size_hint().exact().is_none();
+    let headers = response.headers_mut();
+    strip(headers);
+    if length_unknown {
+        headers.remove(CONTENT_LENGTH);
+    }
+}
+
+/// Says whom the request comes from. What proxies before this one said of host and protocol stands; `said` is whether one of
+/// them may have said something.
+fn forwarded(headers: &mut HeaderMap, client: &HeaderValue, said: bool) {
+    let mut chain = client.clone();
+    if said && headers.contains_key(&FORWARDED_FOR) {
+        let hops = headers.get_all(&FORWARDED_FOR).iter().chain([client]);
+        let hops: Vec<&[u8]> = hops.map(HeaderValue::as_bytes).collect();
+        chain = HeaderValue::from_bytes(&hops.join(&b", "[..])).unwrap_or(chain);
+    }
+    headers.insert(FORWARDED_FOR, chain);
+    let host_unsaid = !said || !headers.contains_key(&FORWARDED_HOST);
+    if host_unsaid && let Some(host) = headers.get(HOST).cloned() {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    if !said || !headers.contains_key(&FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+}
+
+/// Which fields with a part in forwarding a head had.
+#[derive(Debug, Default)]
+struct Present {
+    expect: bool,
+    /// At least one of `X-Forwarded-...`.
+    forwarded: bool,
+}
+
+/// Removes what is meant for one connection only.
+///
+/// Few heads have any of it. Looking at each name once, by its length first, is a third of the cost of asking for each field.
+fn strip(headers: &mut HeaderMap) -> Present {
+    let mut present = Present::default();
+    let mut found = [false; HOP_BY_HOP_FIELDS];
+    for name in headers.keys() {
+        match name.as_str().len() {
+            2 | 7 | 10 | 16 | 17 | 18 | 19 => {
+                if let Some(index) = HOP_BY_HOP.iter().position(|hop_by_hop| hop_by_hop == name) {
+                    found[index] = true;
+                } else {
+                    present.forwarded |= *name == FORWARDED_HOST || *name == FORWARDED_PROTO;
+                }
+            }
+            15 => present.forwarded |= *name == FORWARDED_FOR,
+            6 => present.expect |= *name == EXPECT,
+            _ => {}
+        }
+    }
+    if found[0] {
+        let named: Vec<HeaderName> = connection_options(headers)
+            .filter(|option| !option.eq_ignore_ascii_case("close") && !option.eq_ignore_ascii_case("keep-alive"))
+            .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+            // A request must name its host, whatever the client wants to hide.
+            .filter(|name| name != HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for (name, _) in HOP_BY_HOP.iter().zip(found).filter(|(_, found)| *found) {
+        headers.remove(name);
+    }
+    present
+}
+
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|option| !option.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+
+    use super::*;
+
+    type Nothing = Empty<bytes::Bytes>;
+
+    fn request(head: http::request::Builder) -> Request<Nothing> {
+        head.body(Nothing::new()).unwrap()
+    }
+
+    fn sent(mut request: Request<Nothing>) -> Request<Nothing> {
+        let upgrade = wanted_upgrade(&request);
+        to_endpoint(&mut request, &HeaderValue::from_static("192.0.2.1"), upgrade);
+        request
+    }
+
+    #[test]
+    fn what_is_meant_for_one_connection_does_not_go_on() {
+        let head = Request::builder().uri("/a").header("host", "h").header("connection", "close, X-Mine, host");
+        let head = head.header("x-mine", "1").header("keep-alive", "timeout=5").header("proxy-authorization", "secret");
+        let sent =
+            sent(request(head.header("te", "gzip").header("transfer-encoding", "chunked").header("upgrade", "x")));
+        let mut names: Vec<_> = sent.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);
+    }
+
+    #[test]
+    fn every_field_meant_for_one_connection_is_looked_for() {
+        for name in &HOP_BY_HOP {
+            let mut headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
+            strip(&mut headers);
+            assert!(headers.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_may_be_asked_for() {
+        let sent = sent(request(Request::builder().header("host", "h").header("te", "trailers")));
+        assert_eq!(sent.headers()["te"], "trailers");
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_again() {
+        let head = Request::builder()
+            .header("host", "h")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "websocket");
+        let sent = sent(request(head));
+        assert_eq!(sent.headers()["connection"], "upgrade");
+        assert_eq!(sent.headers()["upgrade"], "websocket");
+    }
+
+    #[test]
+    fn an_upgrade_to_h2c_is_ignored() {
+        let head = Request::builder().header("host", "h").header("connection", "Upgrade").header("upgrade", "h2c");
+        assert!(!sent(request(head)).headers().contains_key("upgrade"));
+    }
+
+    #[test]
+    fn the_client_is_appended_to_the_chain_of_proxies() {
+        let head =
+            Request::builder().header("host", "h").header("x-forwarded-for", "a").header("x-forwarded-for", "b, c");
+        let sent = sent(request(head.header("x-forwarded-proto", "https").header("x-forwarded-host", "outer")));
+        assert_eq!(sent.headers()["x-forwarded-for"], "a, b, c, 192.0.2.1");
+        assert_eq!(sent.headers()["x-forwarded-proto"], "https");
+        assert_eq!(sent.headers()["x-forwarded-host"], "outer");
+    }
+
+    #[test]
+    fn the_target_rules_over_the_host_field() {
+        let sent = sent(request(Request::builder().uri("http://user@real.example:81/a?b").header("host", "other")));
+        assert_eq!(sent.headers()["host"], "real.example:81");
+        assert_eq!(*sent.uri(), "/a?b");
+    }
+
+    #[test]
+    fn a_request_names_exactly_one_host() {
+        assert!(authority(&request(Request::builder())).is_err());
+        assert!(authority(&request(Request::builder().header("host", "a").header("host", "b"))).is_err());
+        assert_eq!(authority(&request(Request::builder().version(Version::HTTP_10))).ok(), Some(""));
+    }
+}

@@ -1,0 +1,49 @@
+//! Connections that have changed their protocol (WebSocket and the like): bytes go both ways until both ends are done.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use super::forward::Answered;
+use super::{Exchange, Refusal, ResponseBody, headers};
+use crate::endpoints::AtEndpoint;
+use crate::server::worker::Worker;
+
+/// Tells the client that the protocol changes, and joins the two connections when it has. The request stays in flight until
+/// both directions have ended.
+pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answered) -> Response<ResponseBody> {
+    let Answered { mut response, connection, at_endpoint, upgrade, .. } = answered;
+    let (Some(client), Some((endpoint, read))) = (upgrade, connection.into_upgraded()) else {
+        let what = "it changed the protocol though nobody asked for it".to_owned();
+        return Refusal::UpstreamFailed(what).into_response(Some(exchange));
+    };
+    exchange.answered(response.status());
+    let protocol = response.headers().get(UPGRADE).cloned();
+    headers::to_client(&mut response);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(UPGRADE, protocol);
+    }
+    worker.tasks.spawn_local(join(client, endpoint, read, exchange, at_endpoint));
+    response.map(|_| ResponseBody::empty())
+}
+
+async fn join(client: OnUpgrade, mut endpoint: TcpStream, read: Bytes, exchange: Exchange, at_endpoint: AtEndpoint) {
+    let outcome = async {
+        let mut client = TokioIo::new(client.await.map_err(std::io::Error::other)?);
+        client.write_all(&read).await?;
+        tokio::io::copy_bidirectional(&mut client, &mut endpoint).await
+    };
+    match outcome.await {
+        Ok((sent_bytes, received_bytes)) => debug!(sent_bytes, received_bytes, "a tunnel has ended"),
+        Err(error) => debug!("a tunnel broke off: {error}"),
+    }
+    drop((exchange, at_endpoint));
+}

@@ -1,0 +1,365 @@
+//! The publisher: tells the log what the ledger counts.
+//!
+//! Three kinds of records leave the interceptor. The first request of an idle workload is told at once, in the
+//! workload's topic and as an activation in the interceptors' own topic. A busy workload's totals follow at every tick.
+//! And at every tick a heartbeat says up to which time all of this has reached the log. What is sent when is decided by
+//! the `Outbox`; here it is carried out. Nothing waits for the log but the task of the append itself, so a stuck append
+//! holds up no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_wire::frame::interceptor_record::Record;
+use plimsoll_wire::frame::{Activation, Heartbeat, InterceptorRecord};
+use plimsoll_wire::log::{Append, EventLog, LogError, Topic, TopicSpec};
+use plimsoll_wire::topic::{INTERCEPTORS, RETENTION};
+use prost::Message as _;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+mod health;
+mod metrics;
+mod outbox;
+
+pub use metrics::Metrics;
+
+use crate::ledger::{Identity, Ledger};
+use health::Health;
+use outbox::{Batch, Outbox, Outcome, Vouch};
+
+/// A shorter tick would have no time for the log to answer; and none at all would be no tick.
+const MIN_TICK: Duration = Duration::from_millis(10);
+
+/// The log promises to answer within a few seconds. Should it not, its answer is not waited for any longer than this.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Appends of activations under way at most. Beyond that activations are left out until one returns: each workload's
+/// topic has the same frame, and memory must not grow while the interceptors' topic is out of reach.
+const ACTIVATIONS_UNDER_WAY: usize = 64;
+
+/// At the end: for the final frames, then for the last heartbeat.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+const LAST_HEARTBEAT: Duration = Duration::from_secs(1);
+/// Between two attempts to append the last heartbeat.
+const LAST_HEARTBEAT_RETRY: Duration = Duration::from_millis(200);
+
+/// Who publishes, and how often.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The interceptor's name, different from every other one's that is up.
+    pub name: String,
+    /// This run of it; opaque, different after each start.
+    pub incarnation: u64,
+    /// From frame to frame of a busy workload, and from heartbeat to heartbeat; 10 ms at least.
+    pub tick: Duration,
+}
+
+/// Publishes a ledger to a log. There is one for each ledger.
+#[derive(Debug)]
+pub struct Publisher {
+    config: Config,
+    ledger: Ledger,
+    log: Arc<dyn EventLog>,
+    metrics: Metrics,
+    outbox: Outbox,
+    /// Each append is a task of its own. All end with the publisher.
+    tasks: JoinSet<Returned>,
+    heartbeat_under_way: bool,
+    /// The newest heartbeat that has not been sent, since the one before is still under way.
+    heartbeat_next: Option<Vouch>,
+    heartbeat_at_us: u64,
+    activations_under_way: usize,
+    creating: bool,
+    health: Health,
+}
+
+/// What an append came to.
+#[derive(Debug)]
+enum Returned {
+    Frames { topics: Vec<Topic>, cut: Instant, results: Vec<Result<(), LogError>> },
+    Activations { count: u64, results: Vec<Result<(), LogError>> },
+    Heartbeat(Vec<Result<(), LogError>>),
+    Created(Option<Result<bool, LogError>>),
+}
+
+impl Publisher {
+    /// A publisher of this ledger; nothing is sent before [`Publisher::run`].
+    #[must_use]
+    pub fn new(mut config: Config, ledger: Ledger, log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
+        config.tick = config.tick.max(MIN_TICK);
+        let tick_us = u64::try_from(config.tick.as_micros()).unwrap_or(u64::MAX);
+        let identity = Identity { interceptor: config.name.clone(), incarnation: config.incarnation, tick_us };
+        Self {
+            config,
+            ledger,
+            log,
+            metrics,
+            outbox: Outbox::new(identity),
+            tasks: JoinSet::new(),
+            heartbeat_under_way: false,
+            heartbeat_next: None,
+            heartbeat_at_us: 0,
+            activations_under_way: 0,
+            creating: false,
+            health: Health::default(),
+        }
+    }
+
+    /// Publishes until `shutdown` is cancelled, which must come after the proxy has drained. Then sends final frames
+    /// and a heartbeat that says so, within three seconds whatever the log does.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.config.tick);
+        // Watermarks stand on an even grid, and missed ones would only repeat the newest totals.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = self.publish(&mut ticks) => {}
+        }
+        self.leave(&mut ticks).await;
+    }
+
+    /// Never returns. Cancel-safe: nothing is lost between two steps.
+    async fn publish(&mut self, ticks: &mut Interval) {
+        loop {
+            self.step(ticks).await;
+        }
+    }
+
+    /// Waits for one thing to happen and does what follows from it. Wake-ups come first; while frames are due, one
+    /// batch of them is handed out in each step, so that a wake-up never waits for more than that.
+    async fn step(&mut self, ticks: &mut Interval) {
+        tokio::select! {
+            biased;
+            () = self.ledger.woken() => self.outbox.wake(self.ledger.take_woken()),
+            Some(returned) = self.tasks.join_next() => self.returned(returned),
+            _ = ticks.tick() => self.tick(),
+            // Lets the appends begin, where there is but one thread for all of it.
+            () = tokio::task::yield_now(), if self.outbox.has_batch() => {}
+        }
+        if let Some(batch) = self.outbox.next_batch() {
+            self.append_frames(batch);
+        }
+        self.append_heartbeat();
+    }
+
+    fn tick(&mut self) {
+        let (watermark_us, woken) = self.ledger.watermark();
+        self.outbox.tick(watermark_us, woken);
+        self.health.tick(self.outbox.undelivered());
+        self.metrics.busy_workloads.set(gauge(self.outbox.busy()));
+        self.metrics.undelivered_topics.set(gauge(self.outbox.undelivered()));
+    }
+
+    fn append_frames(&mut self, batch: Batch) {
+        let cut = Instant::now();
+        if batch.wake {
+            self.append_activations(&batch);
+        }
+        let log = self.log.clone();
+        self.tasks.spawn(async move {
+            let records = batch
+                .cuts
+                .iter()
+                .map(|cut| Append { topic: cut.topic.clone(), payload: cut.frame.encode_to_vec().into() });
+            let results = append(&*log, records.collect()).await;
+            Returned::Frames { topics: batch.cuts.into_iter().map(|cut| cut.topic).collect(), cut, results }
+        });
+    }
+
+    fn append_activations(&mut self, batch: &Batch) {
+        let count = u64::try_from(batch.cuts.len()).unwrap_or(u64::MAX);
+        if self.activations_under_way == ACTIVATIONS_UNDER_WAY {
+            self.metrics.activations_failed.inc_by(count);
+            return;
+        }
+        let topic = Topic::from(INTERCEPTORS);
+        let records = batch.cuts.iter().map(|cut| {
+            let activation = Activation { topic: cut.topic.to_string(), frame: Some(cut.frame.clone()) };
+            interceptor_record(&topic, Record::Activation(activation))
+        });
+        let records = records.collect();
+        let log = self.log.clone();
+        self.activations_under_way += 1;
+        self.tasks.spawn(async move { Returned::Activations { count, results: append(&*log, records).await } });
+    }
+
+    /// There is one heartbeat under way at most: the next one says all that it says, and more.
+    fn append_heartbeat(&mut self) {
+        if let Some(vouch) = self.outbox.take_vouch() {
+            self.heartbeat_next = Some(vouch);
+        }
+        if self.heartbeat_under_way {
+            return;
+        }
+        let Some(vouch) = self.heartbeat_next.take() else { return };
+        let records = vec![self.heartbeat(vouch, false)];
+        let log = self.log.clone();
+        self.heartbeat_under_way = true;
+        self.tasks.spawn(async move { Returned::Heartbeat(append(&*log, records).await) });
+    }
+
+    fn heartbeat(&mut self, vouch: Vouch, leaving: bool) -> Append {
+        // Readers take one that is no later than the one before for a repetition.
+        self.heartbeat_at_us = self.ledger.clock().now_us().max(self.heartbeat_at_us + 1);
+        let heartbeat = Heartbeat {
+            interceptor: self.config.name.clone(),
+            incarnation: self.config.incarnation,
+            at_us: self.heartbeat_at_us,
+            watermark_us: vouch.watermark_us,
+            undelivered: vouch.undelivered.iter().map(ToString::to_string).collect(),
+            leaving,
+        };
+        interceptor_record(&Topic::from(INTERCEPTORS), Record::Heartbeat(heartbeat))
+    }
+
+    fn returned(&mut self, returned: Result<Returned, tokio::task::JoinError>) {
+        match returned {
+            Ok(Returned::Frames { topics, cut, results }) => self.frames_returned(&topics, cut, results),
+            Ok(Returned::Activations { count, results }) => {
+                self.activations_under_way -= 1;
+                let failed = self.note(results);
+                self.metrics.activations_failed.inc_by(failed);
+                self.metrics.activations_delivered.inc_by(count.saturating_sub(failed));
+            }
+            Ok(Returned::Heartbeat(results)) => {
+                self.heartbeat_under_way = false;
+                let failed = self.note(results);
+                self.metrics.heartbeats_failed.inc_by(failed);
+                self.metrics.heartbeats_delivered.inc_by(1 - failed.min(1));
+            }
+            Ok(Returned::Created(result)) => {
+                self.creating = false;
+                match result {
+                    Some(Ok(created)) => {
+                        // The log is there, and the next heartbeat will say so.
+                        self.health.acknowledged();
+                        if created {
+                            info!("created the topic {INTERCEPTORS}");
+                        }
+                    }
+                    // Its absence shows again in the next heartbeat.
+                    failed => debug!("could not create the topic {INTERCEPTORS}: {failed:?}"),
+                }
+            }
+            // A panic in the log's client. Its frames would count as under way for ever, so the publisher must not go
+            // on.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Cancelled, which only the end of the publisher does.
+            Err(_) => {}
+        }
+    }
+
+    fn frames_returned(&mut self, topics: &[Topic], cut: Instant, results: Vec<Result<(), LogError>>) {
+        let mut delivered = 0;
+        for (topic, result) in topics.iter().zip(results) {
+            let outcome = match result {
+                Ok(()) => {
+                    delivered += 1;
+                    self.health.acknowledged();
+                    Outcome::Delivered
+                }
+                Err(error) => {
+                    self.metrics.frames_failed.inc();
+                    let unknown = matches!(error, LogError::UnknownTopic { .. });
+                    self.health.failed(error);
+                    if unknown { Outcome::UnknownTopic } else { Outcome::Failed }
+                }
+            };
+            self.outbox.returned(topic, outcome);
+        }
+        self.metrics.delivered(delivered, cut.elapsed());
+    }
+
+    /// Notes what came of appends to the interceptors' topic; how many failed.
+    fn note(&mut self, results: Vec<Result<(), LogError>>) -> u64 {
+        let mut failed = 0;
+        for result in results {
+            match result {
+                Ok(()) => self.health.acknowledged(),
+                Err(error) => {
+                    failed += 1;
+                    if matches!(error, LogError::UnknownTopic { .. }) {
+                        self.create_interceptors_topic();
+                    }
+                    self.health.failed(error);
+                }
+            }
+        }
+        failed
+    }
+
+    /// An interceptor may be up before any manager.
+    fn create_interceptors_topic(&mut self) {
+        if std::mem::replace(&mut self.creating, true) {
+            return;
+        }
+        let log = self.log.clone();
+        self.tasks.spawn(async move {
+            let spec = TopicSpec { topic: INTERCEPTORS.into(), retention: RETENTION };
+            let created = tokio::time::timeout(APPEND_TIMEOUT, log.create_topics(&[spec])).await;
+            Returned::Created(created.ok().and_then(|mut results| results.pop()))
+        });
+    }
+
+    /// The last totals of all busy workloads, then a heartbeat that says that nothing more will come.
+    async fn leave(mut self, ticks: &mut Interval) {
+        let frames_until = Instant::now() + LAST_FRAMES;
+        self.tick();
+        ticks.reset();
+        while !self.outbox.is_delivered() {
+            if tokio::time::timeout_at(frames_until, self.step(ticks)).await.is_err() {
+                break;
+            }
+        }
+        let vouch = self.outbox.last_vouch();
+        if !vouch.undelivered.is_empty() {
+            warn!(undelivered = vouch.undelivered.len(), "leaving before the log took all final totals");
+        }
+        let heartbeat_until = Instant::now() + LAST_HEARTBEAT;
+        let told = tokio::time::timeout_at(heartbeat_until, async {
+            // A heartbeat under way must not come after the last one.
+            while self.heartbeat_under_way {
+                if let Some(returned) = self.tasks.join_next().await {
+                    self.returned(returned);
+                }
+            }
+            loop {
+                let last = self.heartbeat(vouch.clone(), true);
+                if self.log.append(vec![last]).await.iter().all(Result::is_ok) {
+                    break;
+                }
+                tokio::time::sleep(LAST_HEARTBEAT_RETRY).await;
+            }
+        });
+        if told.await.is_err() {
+            warn!("leaving without having told the log; collectors keep this interceptor's last totals for a while");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Appends; the outcome of each record, whatever the log does.
+async fn append(log: &dyn EventLog, records: Vec<Append>) -> Vec<Result<(), LogError>> {
+    let count = records.len();
+    let silent = || {
+        Err(LogError::Unavailable { log: "its brokers".into(), reason: format!("no answer within {APPEND_TIMEOUT:?}") })
+    };
+    let mut results = tokio::time::timeout(APPEND_TIMEOUT, log.append(records)).await.unwrap_or_default();
+    results.resize_with(count, silent);
+    results
+}
+
+fn interceptor_record(topic: &Topic, record: Record) -> Append {
+    let payload = InterceptorRecord { record: Some(record) }.encode_to_vec().into();
+    Append { topic: topic.clone(), payload }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use plimsoll_wire::resources::{Backend, Kind, Port, Rule, Scaling, Timeouts};
+use plimsoll_wire::topic::WorkloadId;
+use proptest::prelude::*;
+
+use super::*;
+
+fn workload(name: &str, rules: Vec<Rule>, created: Option<&str>) -> Workload {
+    Workload {
+        id: WorkloadId::new("default", name),
+        kind: Kind::InterceptorRoute,
+        rules,
+        target: Backend { service: "127.0.0.1".to_owned(), port: Port::Number(80) },
+        scaling: Scaling {
+            concurrency_target: Some(1),
+            rate_target: None,
+            concurrency_window: Duration::from_secs(15),
+            rate_window: Duration::from_secs(60),
+            min_replicas: None,
+            max_replicas: None,
+        },
+        provider: "default".to_owned(),
+        timeouts: Timeouts::default(),
+        created: created.map(str::to_owned),
+    }
+}
+
+fn rule(hosts: &[&str], paths: &[&str], headers: &[(&str, Option<&str>)]) -> Rule {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let header =
+        |(name, value): &(&str, Option<&str>)| HeaderRule { name: (*name).to_owned(), value: value.map(str::to_owned) };
+    Rule { hosts: owned(hosts), paths: owned(paths), headers: headers.iter().map(header).collect() }
+}
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(&str, &str)| {
+        (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn found(workloads: &[Workload], host: &str, path: &str, given: &[(&str, &str)]) -> Option<String> {
+    let index = Index::new(workloads.iter().map(|workload| (workload, workload.id.name.clone())));
+    index.find(&super::host(host), path, &headers(given)).cloned()
+}
+
+#[test]
+fn the_more_exact_host_wins() {
+    let all = [
+        workload("any", vec![rule(&["*"], &["/"], &[])], None),
+        workload("wide", vec![rule(&["*.example.com"], &["/"], &[])], None),
+        workload("narrow", vec![rule(&["*.b.example.com"], &["/"], &[])], None),
+        workload("exact", vec![rule(&["a.b.example.com"], &["/"], &[])], None),
+    ];
+    for (host, expected) in [
+        ("a.b.example.com", "exact"),
+        ("A.B.Example.COM:8080", "exact"),
+        ("a.b.example.com.", "exact"),
+        ("c.b.example.com", "narrow"),
+        ("b.example.com", "wide"),
+        ("x.y.example.com", "wide"),
+        ("example.com", "any"),
+        ("[::1]:8080", "any"),
+        ("", "any"),
+    ] {
+        assert_eq!(found(&all, host, "/", &[]).as_deref(), Some(expected), "{host}");
+    }
+}
+
+#[test]
+fn a_path_matches_whole_segments_and_the_longest_wins() {
+    let all = [
+        workload("root", vec![rule(&["h"], &["/"], &[])], None),
+        workload("api", vec![rule(&["h"], &["/api"], &[])], None),
+        workload("deep", vec![rule(&["h"], &["/api/v1/x"], &[])], None),
+    ];
+    for (path, expected) in [
+        ("/", "root"),
+        ("/apis", "root"),
+        ("/api", "api"),
+        ("/api/", "api"),
+        ("/api/v1", "api"),
+        ("/api/v1/x/y", "deep"),
+        ("/api/v1/xy", "api"),
+    ] {
+        assert_eq!(found(&all, "h", path, &[]).as_deref(), Some(expected), "{path}");
+    }
+}
+
+#[test]
+fn a_header_missed_on_the_longest_path_falls_back_to_the_shorter() {
+    let all = [
+        workload("short", vec![rule(&["h"], &["/a"], &[])], None),
+        workload("long", vec![rule(&["h"], &["/a/b"], &[("x-canary", Some("yes"))])], None),
+    ];
+    assert_eq!(found(&all, "h", "/a/b", &[("x-canary", "yes")]).as_deref(), Some("long"));
+    assert_eq!(found(&all, "h", "/a/b", &[("x-canary", "no")]).as_deref(), Some("short"));
+}
+
+#[test]
+fn a_path_missed_on_the_exact_host_falls_back_to_the_wildcard() {
+    let all = [
+        workload("exact", vec![rule(&["a.h"], &["/only"], &[])], None),
+        workload("wild", vec![rule(&["*.h"], &["/"], &[])], None),
+    ];
+    assert_eq!(found(&all, "a.h", "/other", &[]).as_deref(), Some("wild"));
+}
+
+#[test]
+fn among_equals_more_headers_then_more_values_then_the_older_then_the_name() {
+    let given = [("a", "1"), ("b", "2")];
+    let none = workload("none", vec![rule(&["h"], &["/"], &[])], Some("2020-01-01T00:00:00Z"));
+    let presence = workload("presence", vec![rule(&["h"], &["/"], &[("a", None), ("b", None)])], None);
+    let value = workload("value", vec![rule(&["h"], &["/"], &[("a", Some("1")), ("b", None)])], None);
+    assert_eq!(found(&[none.clone(), presence.clone()], "h", "/", &given).as_deref(), Some("presence"));
+    assert_eq!(found(&[none, presence, value], "h", "/", &given).as_deref(), Some("value"));
+
+    let plain = || vec![rule(&["h"], &["/"], &[])];
+    let old = workload("z-old", plain(), Some("2020-01-01T00:00:00Z"));
+    let young = workload("a-young", plain(), Some("2024-01-01T00:00:00Z"));
+    let undated = workload("a-undated", plain(), None);
+    let undated_later = workload("b-undated", plain(), None);
+    assert_eq!(found(&[undated_later.clone(), undated.clone(), young, old], "h", "/", &[]).as_deref(), Some("z-old"));
+    assert_eq!(found(&[undated_later, undated], "h", "/", &[]).as_deref(), Some("a-undated"));
+}
+
+#[test]
+fn a_workload_without_rules_matches_nothing() {
+    assert_eq!(found(&[workload("none", Vec::new(), None)], "h", "/", &[]), None);
+}
+
+/// What the module's page says, word for word and without an index.
+fn naive(workloads: &[Workload], host: &str, path: &str, given: &HeaderMap) -> Option<String> {
+    let segments = |path: &str| -> Vec<String> {
+        path.trim_matches('/').split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect()
+    };
+    let asked = segments(path);
+    let mut best = None;
+    for workload in workloads {
+        for rule in &workload.rules {
+            let matched = rule.headers.iter().all(|rule| {
+                given
+                    .get_all(rule.name.as_str())
+                    .iter()
+                    .any(|v| rule.value.as_ref().is_none_or(|wanted| v.as_bytes() == wanted.as_bytes()))
+            });
+            for (rule_host, rule_path) in rule.hosts.iter().flat_map(|h| rule.paths.iter().map(move |p| (h, p))) {
+                let labels = match rule_host.strip_prefix('*') {
+                    Some("") => 0,
+                    Some(suffix) if host.len() > suffix.len() && host.ends_with(suffix) => suffix.matches('.').count(),
+                    None if rule_host == host => usize::MAX,
+                    _ => continue,
+                };
+                let prefix = segments(rule_path);
+                if !matched || !asked.starts_with(&prefix) {
+                    continue;
+                }
+                let key = (Reverse(labels), Reverse(prefix.len()), rank(workload, &rule.headers));
+                if best.as_ref().is_none_or(|(other, _)| key < *other) {
+                    best = Some((key, workload.id.name.clone()));
+                }
+            }
+        }
+    }
+    best.map(|(_, name)| name)
+}
+
+fn some_rule() -> impl Strategy<Value = Rule> {
+    let hosts = prop::collection::vec(prop::sample::select(vec!["*", "*.a", "*.b.a", "b.a", "c.b.a", "a"]), 1..3);
+    let paths = prop::collection::vec(prop::sample::select(vec!["/", "/p", "/p/q", "/q", "/p/q/r"]), 1..3);
+    let headers = prop::collection::btree_map(
+        prop::sample::select(vec!["x", "y"]),
+        prop::sample::select(vec![None, Some("1"), Some("2")]),
+        0..3,
+    );
+    (hosts, paths, headers)
+        .prop_map(|(hosts, paths, headers)| rule(&hosts, &paths, &headers.into_iter().collect::<Vec<_>>()))
+}
+
+fn some_table() -> impl Strategy<Value = Vec<Workload>> {
+    let created = prop::sample::select(vec![None, Some("2020-01-01T00:00:00Z"), Some("2021-01-01T00:00:00Z")]);
+    prop::collection::vec((prop::collection::vec(some_rule(), 0..3), created), 0..12).prop_map(|all| {
+        all.into_iter().enumerate().map(|(i, (rules, created))| workload(&format!("w{i}"), rules, created)).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_index_finds_what_a_naive_matcher_finds(
+        table in some_table(),
+        host in prop::sample::select(vec!["a", "b.a", "c.b.a", "d.c.b.a", "x.a", "z", ""]),
+        path in prop::sample::select(vec!["/", "/p", "/p/", "/pp", "/p/q", "/p/q/r/s", "/q/r", "//p"]),
+        given in prop::collection::vec((prop::sample::select(vec!["x", "y"]), prop::sample::select(vec!["1", "2", "3"])), 0..4),
+    ) {
+        let given = headers(&given);
+        let index = Index::new(table.iter().map(|workload| (workload, workload.id.name.clone())));
+        prop_assert_eq!(index.find(host, path, &given).cloned(), naive(&table, host, path, &given));
+    }
+}

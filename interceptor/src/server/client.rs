@@ -1,0 +1,205 @@
+//! One client's connection: what its requests, its socket and its thread's sweep know of each other.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// How every HTTP/2 connection begins, and no request of HTTP/1.
+const HTTP2_BEGINS: &[u8] = b"PRI ";
+
+/// A client's connection. All on one thread: the atomics are here only because an upgraded socket must be `Send`.
+#[derive(Debug)]
+pub(crate) struct Client {
+    address: HeaderValue,
+    /// Requests whose response has not been sent.
+    requests: AtomicU32,
+    /// A request has begun since the last sweep.
+    began_one: AtomicBool,
+    /// Bytes have come while there was no request: the head of one has begun.
+    head_begun: AtomicBool,
+    http2: AtomicBool,
+    /// Held requests whose body has not been read.
+    watchers: AtomicU32,
+    orders: AtomicU8,
+}
+
+/// What the connection is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Go on.
+    Serve,
+    /// End when the requests on it have been answered.
+    Finish,
+    /// End at once.
+    Cut,
+}
+
+/// What a sweep finds out about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Idleness {
+    /// It has a request, or had one since the last sweep.
+    Busy,
+    /// Nothing comes.
+    Idle,
+    /// A request's head has begun and has not ended.
+    InHead,
+}
+
+impl Client {
+    /// A client at this address.
+    pub(crate) fn new(peer: SocketAddr) -> Arc<Self> {
+        let address = peer.ip().to_canonical().to_string();
+        Arc::new(Self {
+            // An address is made of letters that a header may have; an empty field would only mean "unknown".
+            address: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("")),
+            requests: AtomicU32::new(0),
+            began_one: AtomicBool::new(false),
+            head_begun: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
+            watchers: AtomicU32::new(0),
+            orders: AtomicU8::new(Order::Serve as u8),
+        })
+    }
+
+    /// Its address, for `X-Forwarded-For`.
+    pub(crate) fn address(&self) -> &HeaderValue {
+        &self.address
+    }
+
+    /// A request's head has been read. It is active until the guard is dropped.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
+        self.requests.fetch_add(1, Relaxed);
+        self.began_one.store(true, Relaxed);
+        self.head_begun.store(false, Relaxed);
+        ActiveRequest(self.clone())
+    }
+
+    /// From now on, and until the guard is dropped, the connection breaks when the client has hung up, even if bytes of it
+    /// are still unread.
+    pub(crate) fn watch_for_hang_up(&self) -> HangUpWatch<'_> {
+        self.watchers.fetch_add(1, Relaxed);
+        HangUpWatch(self)
+    }
+
+    /// What has been going on since the last sweep.
+    pub(crate) fn swept(&self) -> Idleness {
+        if self.began_one.swap(false, Relaxed) || self.requests.load(Relaxed) > 0 {
+            Idleness::Busy
+        } else if self.head_begun.load(Relaxed) && !self.http2.load(Relaxed) {
+            Idleness::InHead
+        } else {
+            Idleness::Idle
+        }
+    }
+
+    /// Tells the connection what to do, next time it is polled.
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.fetch_max(order as u8, Relaxed);
+    }
+
+    /// What it has been told.
+    pub(crate) fn ordered(&self) -> Order {
+        match self.orders.load(Relaxed) {
+            0 => Order::Serve,
+            1 => Order::Finish,
+            _ => Order::Cut,
+        }
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        if self.requests.load(Relaxed) == 0 && !bytes.is_empty() && !self.head_begun.swap(true, Relaxed) {
+            // A request of HTTP/1 can't begin so; whoever cheats only loses the limit of one that sends nothing.
+            if bytes.starts_with(HTTP2_BEGINS) {
+                self.http2.store(true, Relaxed);
+            }
+        }
+    }
+}
+
+/// A request without its whole response.
+#[derive(Debug)]
+pub(crate) struct ActiveRequest(Arc<Client>);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Relaxed);
+    }
+}
+
+/// See [`Client::watch_for_hang_up`].
+#[derive(Debug)]
+pub(crate) struct HangUpWatch<'a>(&'a Client);
+
+impl Drop for HangUpWatch<'_> {
+    fn drop(&mut self) {
+        self.0.watchers.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A client's socket.
+#[derive(Debug)]
+pub(crate) struct ClientStream {
+    stream: TcpStream,
+    client: Arc<Client>,
+}
+
+impl ClientStream {
+    /// The socket of this client.
+    pub(crate) fn new(stream: TcpStream, client: Arc<Client>) -> Self {
+        Self { stream, client }
+    }
+
+    fn has_hung_up(&self) -> bool {
+        let ready = self.stream.ready(Interest::READABLE).now_or_never();
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
+        this.client.read(&buf.filled()[before..]);
+        outcome
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    /// hyper calls this whenever it looks after the connection, so it is the place to notice a client that has gone.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.client.watchers.load(Relaxed) > 0 && self.has_hung_up() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has hung up")));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,114 @@
+//! A client's connection being served.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::client::{Client, ClientStream, Order};
+use super::worker::{Settings, Worker};
+use crate::proxy::{self, ResponseBody};
+
+/// How HTTP/2 connections run their requests: on the thread that they came in on.
+#[derive(Debug, Clone)]
+pub(crate) struct OnThisThread(TaskTracker);
+
+impl<F> Executor<F> for OnThisThread
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn_local(future);
+    }
+}
+
+/// Speaks HTTP/1 and h2c as these settings say.
+pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder<OnThisThread> {
+    let mut protocol = auto::Builder::new(OnThisThread(tasks));
+    // hyper would make a timer for each request; the thread's sweep does it for all connections at once.
+    protocol.http1().header_read_timeout(None).max_buf_size(settings.max_header_bytes as usize);
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(settings.max_header_bytes)
+        .keep_alive_interval(HTTP2_PING);
+    protocol
+}
+
+/// An HTTP/2 client that does not answer a ping (within hyper's 20 s) has gone.
+const HTTP2_PING: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What the thread keeps of a connection.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) client: Arc<Client>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Served {
+    /// A connection that has not been polled yet.
+    pub(crate) fn new(client: Arc<Client>) -> Rc<Self> {
+        Rc::new(Self { client, waker: RefCell::default() })
+    }
+
+    /// Tells the connection what to do, now.
+    pub(crate) fn order(&self, order: Order) {
+        self.client.order(order);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn will_be_woken(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+}
+
+/// Serves the connection until it ends, one side breaks it, or it is told to end.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, served: Rc<Served>) {
+    let client = served.client.clone();
+    let service = {
+        let (worker, client) = (worker.clone(), client.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let response = proxy::answer(worker.clone(), client.clone(), request);
+            async { Ok::<Response<ResponseBody>, Infallible>(response.await) }
+        })
+    };
+    let io = TokioIo::new(ClientStream::new(stream, client.clone()));
+    let mut connection = std::pin::pin!(worker.protocol.serve_connection_with_upgrades(io, service));
+    let mut finishing = false;
+    let outcome = std::future::poll_fn(|cx: &mut Context<'_>| {
+        served.will_be_woken(cx.waker());
+        match client.ordered() {
+            Order::Serve => {}
+            Order::Finish if finishing => {}
+            Order::Finish => {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            Order::Cut => return Poll::Ready(Ok(())),
+        }
+        Pin::new(&mut connection).as_mut().poll(cx)
+    });
+    if let Err(error) = outcome.await {
+        debug!("a client's connection broke: {error}");
+    }
+}

@@ -1,0 +1,202 @@
+//! The proxying threads: each accepts from the same socket and keeps what it accepts.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use futures::FutureExt as _;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::worker::{SWEEP, Settings, Worker};
+use crate::metrics::Metrics;
+use crate::routes::Table;
+
+/// A thread with so many more connections than another gives new ones away: a few long-lived connections that carry most
+/// requests must not meet on one thread.
+const IMBALANCE: usize = 2;
+/// Connections on their way to another thread. When there is no room, they stay.
+const HANDED_AT_ONCE: usize = 64;
+/// After accepting has failed, for want of file descriptors as a rule.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// When the threads stop.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stops {
+    /// Accept no more, and end when all requests have been answered.
+    pub(crate) drain: CancellationToken,
+    /// End now.
+    pub(crate) abort: CancellationToken,
+}
+
+/// What every thread gets.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) table: Arc<ArcSwap<Table>>,
+    pub(crate) stops: Stops,
+}
+
+/// A running thread.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    handle: JoinHandle<()>,
+    ended: CancellationToken,
+}
+
+impl Thread {
+    /// Waits for its end.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Frees what is left of it, once it has ended.
+    pub(crate) fn join(self) {
+        if self.handle.join().is_err() {
+            error!("a proxying thread panicked");
+        }
+    }
+}
+
+/// All threads as one of them sees them.
+struct Peers {
+    own: usize,
+    /// Each one's connections.
+    counts: Arc<[AtomicUsize]>,
+    handing: Vec<mpsc::Sender<(std::net::TcpStream, SocketAddr)>>,
+}
+
+impl Peers {
+    /// The thread that should have the next connection, if it is another one.
+    fn less_busy(&self) -> Option<usize> {
+        let own = self.counts[self.own].load(Relaxed);
+        let (least, count) =
+            self.counts.iter().map(|count| count.load(Relaxed)).enumerate().min_by_key(|(_, count)| *count)?;
+        (own >= count + IMBALANCE).then_some(least)
+    }
+}
+
+/// Starts the threads.
+///
+/// # Errors
+/// Where the system has no thread, runtime or file descriptor to give.
+pub(crate) fn start(listener: &TcpListener, count: usize, shared: &Shared) -> io::Result<Vec<Thread>> {
+    let (handing, handed): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(HANDED_AT_ONCE)).unzip();
+    let counts: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+    let mut threads = Vec::with_capacity(count);
+    for (own, handed) in handed.into_iter().enumerate() {
+        let listener = listener.try_clone()?;
+        let peers = Peers { own, counts: counts.clone(), handing: handing.clone() };
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
+        let shared = shared.clone();
+        let run = move || match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => {
+                if let Err(error) = runtime.block_on(run(listener, handed, peers, shared)) {
+                    error!("a proxying thread can't listen: {error}");
+                }
+                // What is still open is closed now, and departs, before the thread is said to have ended.
+                drop(runtime);
+                drop(end);
+            }
+            Err(error) => error!("a proxying thread has no runtime: {error}"),
+        };
+        let handle = std::thread::Builder::new().name(format!("proxy-{own}")).spawn(run)?;
+        threads.push(Thread { handle, ended });
+    }
+    Ok(threads)
+}
+
+async fn run(
+    listener: TcpListener,
+    mut handed: mpsc::Receiver<(std::net::TcpStream, SocketAddr)>,
+    peers: Peers,
+    shared: Shared,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let Shared { settings, metrics, table, stops } = shared;
+    let worker = Worker::new(settings, metrics, table);
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stops.drain.cancelled() => break,
+            () = stops.abort.cancelled() => return Ok(()),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => hand_or_serve(&worker, &peers, stream, peer),
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    warn!("can't accept connections: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some((stream, peer)) = handed.recv() => match TcpStream::from_std(stream) {
+                Ok(stream) => worker.serve(stream, peer),
+                Err(error) => warn!("can't take a connection over: {error}"),
+            },
+            now = sweep.tick() => {
+                worker.sweep(now);
+                peers.counts[peers.own].store(worker.clients(), Relaxed);
+            }
+        }
+    }
+    // Whoever is in the kernel's queue has been told that the connection is open.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        worker.serve(stream, peer);
+    }
+    handed.close();
+    while let Some((stream, peer)) = handed.recv().await {
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            worker.serve(stream, peer);
+        }
+    }
+    drop(listener);
+    worker.finish();
+    worker.tasks.close();
+    loop {
+        tokio::select! {
+            () = worker.tasks.wait() => return Ok(()),
+            () = stops.abort.cancelled() => return Ok(()),
+            now = sweep.tick() => worker.sweep(now),
+        }
+    }
+}
+
+/// Serves a connection here, or gives it to a thread that has fewer.
+fn hand_or_serve(worker: &Rc<Worker>, peers: &Peers, stream: TcpStream, peer: SocketAddr) {
+    let own = &peers.counts[peers.own];
+    own.store(worker.clients(), Relaxed);
+    let Some(other) = peers.less_busy() else {
+        own.fetch_add(1, Relaxed);
+        return worker.serve(stream, peer);
+    };
+    match stream.into_std() {
+        Ok(stream) => match peers.handing[other].try_send((stream, peer)) {
+            Ok(()) => drop(peers.counts[other].fetch_add(1, Relaxed)),
+            // No room, or that thread has ended: it is served here after all.
+            Err(error) => {
+                let (stream, peer) = error.into_inner();
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => worker.serve(stream, peer),
+                    Err(error) => warn!("can't take a connection back: {error}"),
+                }
+            }
+        },
+        Err(error) => warn!("can't hand a connection over: {error}"),
+    }
+}
+
+/// A client that went away before it was accepted.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,204 @@
+//! One proxying thread: its own runtime, connections, pool and random numbers, so that a request never leaves it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper_util::server::conn::auto;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::client::{Client, Idleness, Order};
+use super::serving::{self, OnThisThread, Served};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::routes::Table;
+use crate::upstream::Connection;
+use crate::upstream::connection::Life;
+use crate::upstream::pool::{Bounds, Pool};
+
+/// Between two looks at all connections of a thread. Timeouts of idle connections are as fine as this.
+pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+
+/// What of the configuration the proxying threads need.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) cold_start_header: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) connect_retry_timeout: Duration,
+    pub(crate) max_header_bytes: u32,
+    pub(crate) max_streams: u32,
+    upstream_max_age: Duration,
+    upstream_max_uses: u32,
+    header_read_timeout: Duration,
+    client_idle_timeout: Duration,
+    pool: Bounds,
+}
+
+impl Settings {
+    /// The settings of one of so many threads.
+    pub(crate) fn new(config: &Config, threads: usize) -> Self {
+        Self {
+            cold_start_header: config.cold_start_header,
+            connect_timeout: config.connect_timeout,
+            connect_retry_timeout: config.connect_retry_timeout,
+            max_header_bytes: config.max_header_bytes,
+            max_streams: config.max_streams,
+            upstream_max_age: config.upstream_max_age,
+            upstream_max_uses: config.upstream_max_uses,
+            header_read_timeout: config.header_read_timeout,
+            client_idle_timeout: config.client_idle_timeout,
+            pool: Bounds {
+                total: config.max_idle_conns.div_ceil(threads),
+                per_endpoint: config.max_idle_conns_per_host.div_ceil(threads),
+                idle: config.upstream_idle_timeout,
+            },
+        }
+    }
+}
+
+/// All that the requests of one thread share.
+pub(crate) struct Worker {
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pool: Pool,
+    /// Everything that must end before the thread may.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) protocol: auto::Builder<OnThisThread>,
+    table: RefCell<arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
+    random: RefCell<SmallRng>,
+    clients: RefCell<HashMap<u64, Watched>>,
+    accepted: Cell<u64>,
+}
+
+/// A client's connection, and for how many sweeps it has been as it is.
+struct Watched {
+    served: Rc<Served>,
+    idleness: Idleness,
+    since: Duration,
+}
+
+impl Worker {
+    /// A worker without a connection.
+    pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>, table: Arc<ArcSwap<Table>>) -> Rc<Self> {
+        let tasks = TaskTracker::new();
+        Rc::new(Self {
+            pool: Pool::new(settings.pool),
+            protocol: serving::protocol(&settings, tasks.clone()),
+            settings,
+            metrics,
+            tasks,
+            table: RefCell::new(arc_swap::Cache::new(table)),
+            random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
+            clients: RefCell::default(),
+            accepted: Cell::new(0),
+        })
+    }
+
+    /// Looks something up in the routes of now; costs one comparison while they stay the same.
+    pub(crate) fn with_table<R>(&self, look: impl FnOnce(&Table) -> R) -> R {
+        look(self.table.borrow_mut().load())
+    }
+
+    /// A random number.
+    pub(crate) fn random(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// A new connection to an endpoint, made within the connect timeout and before `until`.
+    pub(crate) async fn connect(&self, endpoint: SocketAddr, until: Option<Instant>) -> io::Result<Box<Connection>> {
+        let now = Instant::now();
+        let within =
+            until.map_or(self.settings.connect_timeout, |until| self.settings.connect_timeout.min(until - now));
+        // Up to a tenth less, so that connections made together do not end together.
+        let share = 1.0 - 0.1 * (self.random() >> 11) as f64 / (1u64 << 53) as f64;
+        let life = Life {
+            until: now + self.settings.upstream_max_age.mul_f64(share),
+            uses: ((f64::from(self.settings.upstream_max_uses) * share) as u32).max(1),
+        };
+        let outcome = Connection::open(endpoint, within, life).await;
+        match &outcome {
+            Ok(_) => self.metrics.connects.inc(),
+            Err(_) => self.metrics.connect_failures.inc(),
+        };
+        outcome
+    }
+
+    /// Serves a client from now on.
+    pub(crate) fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let served = Served::new(Client::new(peer));
+        let id = self.accepted.get();
+        self.accepted.set(id + 1);
+        self.clients
+            .borrow_mut()
+            .insert(id, Watched { served: served.clone(), idleness: Idleness::Idle, since: Duration::ZERO });
+        self.metrics.clients.inc();
+        let worker = self.clone();
+        let registered = Registered { worker: self.clone(), id };
+        self.tasks.spawn_local(async move {
+            let _registered = registered;
+            serving::serve(worker, stream, served).await;
+        });
+    }
+
+    /// Clients' connections on this thread.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    /// Ends what has been idle for too long.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.pool.sweep(now);
+        for watched in self.clients.borrow_mut().values_mut() {
+            let idleness = watched.served.client.swept();
+            if idleness != watched.idleness {
+                watched.idleness = idleness;
+                watched.since = Duration::ZERO;
+                continue;
+            }
+            watched.since += SWEEP;
+            match idleness {
+                Idleness::Idle if watched.since >= self.settings.client_idle_timeout => {
+                    watched.served.order(Order::Finish)
+                }
+                Idleness::InHead if watched.since >= self.settings.header_read_timeout => {
+                    watched.served.order(Order::Cut)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets every connection end when its requests have been answered.
+    pub(crate) fn finish(&self) {
+        self.clients.borrow().values().for_each(|watched| watched.served.order(Order::Finish));
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("clients", &self.clients()).finish_non_exhaustive()
+    }
+}
+
+/// A connection in the worker's list, until this is dropped.
+struct Registered {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.clients.borrow_mut().remove(&self.id);
+        self.worker.metrics.clients.dec();
+    }
+}

@@ -1,0 +1,15 @@
+//! The proxy against real clients and servers on loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod admin;
+mod client;
+mod cold_start;
+mod connections;
+mod departures;
+mod forwarding;
+mod http2;
+mod resolve;
+mod scene;
+mod shutdown;
+mod upstream;

@@ -1,0 +1,42 @@
+//! Endpoints by DNS.
+
+use std::sync::Arc;
+
+use plimsoll_interceptor::resolve_by_dns;
+use plimsoll_wire::resources::Port;
+
+use crate::scene::{Scene, until, workload};
+use crate::upstream::Upstream;
+
+#[tokio::test]
+async fn a_target_is_followed_as_it_changes() {
+    let scene = Scene::start().await;
+    let upstream = Upstream::start().await;
+    let resolving =
+        tokio::spawn(resolve_by_dns(scene.routes.subscribe(), scene.endpoints.clone(), scene.shutdown.clone()));
+    for service in ["127.0.0.1", "localhost"] {
+        let mut workload = workload();
+        workload.target.service = service.to_owned();
+        workload.target.port = Port::Number(upstream.address.port());
+        scene.routes.send_replace(Arc::new(vec![workload]));
+        until(async || scene.get("/").await.status == 200, service).await;
+    }
+
+    // What does not resolve has no endpoint: requests are held, not refused.
+    let mut nowhere = workload();
+    nowhere.target.service = "no-such-host.invalid".to_owned();
+    scene.routes.send_replace(Arc::new(vec![nowhere]));
+    let mut held = Vec::new();
+    until(
+        async || {
+            let mut client = scene.client().await;
+            client.send("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+            held.push(client);
+            scene.held().await > 0
+        },
+        "a request is held",
+    )
+    .await;
+    scene.shutdown.cancel();
+    resolving.await.unwrap();
+}

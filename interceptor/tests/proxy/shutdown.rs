@@ -1,0 +1,134 @@
+//! How it stops: without losing a request, and in bounded time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use plimsoll_wire::frame::interceptor_record::Record;
+use plimsoll_wire::frame::{Frame, InterceptorRecord};
+use plimsoll_wire::log::memory::MemoryLog;
+use plimsoll_wire::log::{EventLog as _, Pace, StartAt, Topic, TopicSpec};
+use plimsoll_wire::topic::INTERCEPTORS;
+use prost::Message as _;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::scene::{SOON, Scene, app, until};
+use crate::upstream::Upstream;
+
+#[tokio::test]
+async fn requests_in_flight_and_held_are_answered_and_idle_connections_closed() {
+    let scene = Scene::start().await;
+    let mut idle = scene.client().await;
+    let mut held = scene.client().await;
+    held.send("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+    scene.until_held(1).await;
+    let endpoints = scene.endpoints.clone();
+    let proxy = scene.proxy;
+    let stopping = tokio::spawn(scene.stop());
+    assert!(idle.is_closed().await);
+    until(async || TcpStream::connect(proxy).await.is_err(), "new clients are refused").await;
+    endpoints.set(&app(), vec![Upstream::start().await.address]);
+    let response = held.response().await;
+    assert_eq!(response.text(), "hello");
+    assert_eq!(response.header("connection"), Some("close"));
+    stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn it_serves_on_for_the_shutdown_delay_but_is_not_ready() {
+    let scene = Scene::with(|config, _| config.shutdown_delay = Duration::from_secs(1)).await;
+    scene.ready(&[Upstream::start().await.address]);
+    until(async || scene.page("/readyz").await.status == 200, "ready").await;
+    scene.shutdown.cancel();
+    until(async || scene.page("/readyz").await.status == 503, "not ready").await;
+    assert_eq!(scene.page("/livez").await.status, 200);
+    assert_eq!(scene.get("/").await.status, 200);
+    scene.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_do_not_end_are_cut_off_after_the_drain_timeout() {
+    let scene = Scene::with(|config, _| config.drain_timeout = Duration::from_millis(300)).await;
+    scene.ready(&[Upstream::start().await.address]);
+    let mut hanging = scene.client().await;
+    hanging.send("GET /never HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+    let mut tunnel = scene.client().await;
+    tunnel.send("GET /upgrade HTTP/1.1\r\nhost: app.test\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n").await;
+    assert_eq!(tunnel.head().await.unwrap().0, 101);
+    scene.until_queue(2, 2).await;
+    let began = Instant::now();
+    scene.stop().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(hanging.is_closed().await);
+    assert!(tunnel.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_client_of_http_2_finishes_its_requests_and_is_told_to_go() {
+    let scene = Scene::start().await;
+    scene.ready(&[Upstream::start().await.address]);
+    let io = TokioIo::new(TcpStream::connect(scene.proxy).await.unwrap());
+    let (mut sender, connection) = http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://app.test/slow").body(Empty::new()).unwrap();
+    let response = tokio::spawn(sender.send_request(request));
+    scene.until_queue(1, 1).await;
+    scene.stop().await.unwrap();
+    let response = response.await.unwrap().unwrap();
+    assert_eq!(response.collect().await.unwrap().to_bytes(), "slow");
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn dropping_it_ends_everything() {
+    let scene = Scene::start().await;
+    let mut held = scene.client().await;
+    held.send("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+    scene.until_held(1).await;
+    scene.served.abort();
+    assert!(held.is_closed().await);
+    let (proxy, admin) = (scene.proxy, scene.admin);
+    until(async || TcpStream::connect(proxy).await.is_err(), "the proxy's port is free").await;
+    until(async || TcpStream::connect(admin).await.is_err(), "the admin's port is free").await;
+}
+
+#[tokio::test]
+async fn its_last_words_are_that_nothing_is_in_flight_and_that_it_leaves() {
+    let log = Arc::new(MemoryLog::new());
+    let topics = [Topic::from(app().topic()), Topic::from(INTERCEPTORS)];
+    let specs = topics.clone().map(|topic| TopicSpec { topic, retention: Duration::from_secs(900) });
+    log.create_topics(&specs).await;
+    let mut subscription = log.subscribe(Pace::AtOnce).unwrap();
+    subscription.add(topics.clone().map(|topic| (topic, StartAt::Oldest)));
+
+    let scene = Scene::on(log, |config, _| config.tick = Duration::from_secs(60)).await;
+    scene.ready(&[Upstream::start().await.address]);
+    let mut slow = scene.client().await;
+    slow.send("GET /slow HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+    scene.until_queue(1, 1).await;
+    scene.stop().await.unwrap();
+    assert_eq!(slow.response().await.text(), "slow");
+
+    let mut newest = Frame::default();
+    let last_words = async {
+        loop {
+            for record in subscription.next().await.expect("the log goes on").records {
+                if record.topic == topics[0] {
+                    newest = Frame::decode(record.payload).unwrap();
+                } else if let Some(Record::Heartbeat(heartbeat)) =
+                    InterceptorRecord::decode(record.payload).unwrap().record
+                    && heartbeat.leaving
+                {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(SOON, last_words).await.expect("a heartbeat says that it leaves");
+    assert_eq!((newest.admitted, newest.finished, newest.held), (1, 1, 0));
+}

@@ -1,0 +1,61 @@
+//! The workloads that the manager knows, and their topics.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use plimsoll_wire::log::Topic;
+use plimsoll_wire::resources::Workload;
+use plimsoll_wire::topic::WorkloadId;
+
+/// A workload with its topic.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What its resource says.
+    pub workload: Workload,
+    /// Where its frames are.
+    pub topic: Topic,
+}
+
+/// All workloads at one moment; replaced whole when the resources change.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    /// Sorted by namespace, then name.
+    entries: Vec<Arc<Entry>>,
+    by_id: HashMap<WorkloadId, usize>,
+    by_topic: HashMap<Topic, usize>,
+}
+
+impl Catalogue {
+    /// The catalogue of these workloads. Of two with one name the first counts (whoever reads resources has reported the other).
+    #[must_use]
+    pub fn new(workloads: &[Workload]) -> Self {
+        let mut sorted: Vec<&Workload> = workloads.iter().collect();
+        sorted.sort_by(|a, b| a.id.cmp(&b.id));
+        sorted.dedup_by(|later, earlier| later.id == earlier.id);
+        let entries: Vec<Arc<Entry>> = sorted
+            .into_iter()
+            .map(|workload| Arc::new(Entry { workload: workload.clone(), topic: Topic::from(workload.id.topic()) }))
+            .collect();
+        let by_id = entries.iter().enumerate().map(|(at, entry)| (entry.workload.id.clone(), at)).collect();
+        let by_topic = entries.iter().enumerate().map(|(at, entry)| (entry.topic.clone(), at)).collect();
+        Self { entries, by_id, by_topic }
+    }
+
+    /// All workloads, sorted by namespace, then name.
+    #[must_use]
+    pub fn entries(&self) -> &[Arc<Entry>] {
+        &self.entries
+    }
+
+    /// The workload of this name.
+    #[must_use]
+    pub fn get(&self, id: &WorkloadId) -> Option<&Arc<Entry>> {
+        self.by_id.get(id).map(|at| &self.entries[*at])
+    }
+
+    /// The workload that has this topic.
+    #[must_use]
+    pub fn of_topic(&self, topic: &str) -> Option<&Arc<Entry>> {
+        self.by_topic.get(topic).map(|at| &self.entries[*at])
+    }
+}

@@ -1,0 +1,52 @@
+//! The manager's settings.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use plimsoll_wire::go_duration;
+
+/// Settings of the control plane; each flag has an environment variable.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct Config {
+    /// This manager's name, unique among managers; it names the leader and the writer of a plan. Default: host name and process id.
+    #[arg(long, env = "PLIMSOLL_MANAGER_NAME")]
+    pub manager_name: Option<String>,
+
+    /// Where the REST API, the probes and /metrics listen.
+    #[arg(long, env = "PLIMSOLL_API_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:8088")]
+    pub api_listen: SocketAddr,
+
+    /// Where KEDA's external scaler (gRPC) listens.
+    #[arg(long, env = "PLIMSOLL_SCALER_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:9090")]
+    pub scaler_listen: SocketAddr,
+
+    /// A workload stays active for this long after its last request arrived. Keep it at or above KEDA's polling interval, or short
+    /// requests between two polls look like silence.
+    #[arg(long, env = "PLIMSOLL_ACTIVITY_WINDOW", value_name = "DURATION", default_value = "30s", value_parser = go_duration::parse)]
+    pub activity_window: Duration,
+
+    /// Topics for each collector at most (policy max-per-host).
+    #[arg(long, env = "PLIMSOLL_MAX_PER_HOST", value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_host: u32,
+
+    /// A workload's topic is deleted this long after the workload has gone.
+    #[arg(long, env = "PLIMSOLL_TOPIC_GRACE", value_name = "DURATION", default_value = "10m", value_parser = go_duration::parse)]
+    pub topic_grace: Duration,
+
+    /// A stream of KEDA's is ended (and opened anew by KEDA) at this age, less up to a tenth.
+    #[arg(long, env = "PLIMSOLL_MAX_STREAM_AGE", value_name = "DURATION", default_value = "1h", value_parser = go_duration::parse)]
+    pub max_stream_age: Duration,
+}
+
+impl Config {
+    /// The manager's name as given, or one made of host and process.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.manager_name.clone().unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{}-{}", host.trim(), std::process::id())
+        })
+    }
+}

@@ -1,0 +1,261 @@
+//! The control plane: workloads to topics, topics to collectors, answers to KEDA and to people.
+//!
+//! Every manager listens to every collector and so answers reads and KEDA by itself, from memory. One of them leads: it alone
+//! creates topics and plans. Nothing here knows how a request is proxied.
+
+pub mod api;
+mod board;
+mod catalogue;
+mod config;
+mod lead;
+mod listening;
+mod metrics;
+mod rest;
+mod scaler;
+pub mod told;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use plimsoll_scheduler::store::Store;
+use plimsoll_wire::log::EventLog;
+use plimsoll_wire::resources::Workload;
+use plimsoll_wire::scaler::external_scaler_server::ExternalScalerServer;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use crate::config::Config;
+
+use crate::board::Board;
+use crate::catalogue::Catalogue;
+use crate::metrics::{ControlMetrics, ScalerMetrics};
+use crate::rest::Rest;
+use crate::scaler::Scaler;
+
+/// Why a manager can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listener can't be opened.
+    #[error("can't listen on {address} for {what}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// For what.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The gRPC server failed.
+    #[error("the scaler's gRPC server failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The REST server failed.
+    #[error("the REST server failed: {0}")]
+    Rest(#[source] std::io::Error),
+    /// A task of its own failed: what it did nobody does any more.
+    #[error("a task of the manager failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// What a manager stands on.
+#[derive(Debug)]
+pub struct Parts {
+    /// The log, for the life of topics.
+    pub log: Arc<dyn EventLog>,
+    /// The plan, the collectors' registrations, the election.
+    pub store: Arc<dyn Store>,
+    /// The workloads as the resources describe them.
+    pub workloads: watch::Receiver<Arc<Vec<Workload>>>,
+}
+
+/// A manager whose listeners are open.
+#[derive(Debug)]
+pub struct Manager {
+    config: Config,
+    parts: Parts,
+    api: TcpListener,
+    scaler: TcpListener,
+    api_addr: SocketAddr,
+    scaler_addr: SocketAddr,
+}
+
+impl Manager {
+    /// Opens the listeners; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Where one can't be opened, named.
+    pub async fn bind(config: Config, parts: Parts) -> Result<Self, Error> {
+        let (api, api_addr) = listen(config.api_listen, "the REST API (--api-listen)").await?;
+        let (scaler, scaler_addr) = listen(config.scaler_listen, "KEDA (--scaler-listen)").await?;
+        Ok(Self { config, parts, api, scaler, api_addr, scaler_addr })
+    }
+
+    /// Where the REST API listens.
+    #[must_use]
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api_addr
+    }
+
+    /// Where KEDA's scaler listens.
+    #[must_use]
+    pub fn scaler_addr(&self) -> SocketAddr {
+        self.scaler_addr
+    }
+
+    /// Serves until shutdown; KEDA's streams are then ended with OK, the leadership is handed over, and all tasks are awaited.
+    ///
+    /// # Errors
+    /// Where a server fails.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { config, parts, api, scaler, api_addr, scaler_addr } = self;
+        let name = config.name();
+        info!(manager = %name, api = %api_addr, scaler = %scaler_addr, "manager is up");
+        let mut registry = Registry::default();
+        let scaler_metrics = Arc::new(ScalerMetrics::register(&mut registry));
+        let control_metrics = Arc::new(ControlMetrics::register(&mut registry));
+        let board = Arc::new(Board::new(config.activity_window));
+        let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
+        let campaign = parts.store.campaign(&name);
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow_workloads(
+            parts.workloads.clone(),
+            catalogue.clone(),
+            board.clone(),
+            control_metrics.clone(),
+            shutdown.clone(),
+        ));
+        tasks.spawn(listening::listen(name.clone(), parts.store.watch_members(), board.clone(), shutdown.clone()));
+        let rest = Rest {
+            catalogue: catalogue.clone(),
+            board: board.clone(),
+            plan: parts.store.watch_plan(),
+            members: parts.store.watch_members(),
+            leadership: campaign.leadership(),
+            health: parts.store.health(),
+            activity_window: config.activity_window,
+            registry: Arc::new(registry),
+        };
+        tasks.spawn(lead::run(lead::Leader {
+            catalogue: catalogue.clone(),
+            board: board.clone(),
+            store: parts.store.clone(),
+            log: parts.log.clone(),
+            campaign,
+            max_per_host: config.max_per_host,
+            topic_grace: config.topic_grace,
+            metrics: control_metrics,
+            shutdown: shutdown.clone(),
+        }));
+
+        let service = Scaler::new(
+            catalogue,
+            board,
+            config.activity_window,
+            config.max_stream_age,
+            scaler_metrics,
+            shutdown.clone(),
+        );
+        let grpc = serve_scaler(service, scaler, shutdown.clone());
+        let http = rest::serve(rest, api, shutdown.clone());
+        // The failure of any of them ends the manager: a part that half works is harder to see than one that is gone.
+        let all = async {
+            tokio::try_join!(
+                ending(async { grpc.await.map_err(Error::Grpc) }, &shutdown),
+                ending(async { http.await.map_err(Error::Rest) }, &shutdown),
+                ending(all_ended(tasks), &shutdown),
+            )
+        };
+        tokio::select! {
+            outcome = all => outcome.map(|_| ()),
+            () = overdue(&shutdown) => {
+                warn!("not all clients have gone within {} s: leaving them", END_LIMIT.as_secs());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// After a stop, clients that do not let go have this long.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+async fn overdue(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(END_LIMIT).await;
+}
+
+/// Waits for all tasks; a panic in one is an error at once.
+async fn all_ended(mut tasks: JoinSet<()>) -> Result<(), Error> {
+    while let Some(ended) = tasks.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+/// Ends the whole manager when this part of it ends.
+async fn ending<T>(part: impl Future<Output = T>, shutdown: &CancellationToken) -> T {
+    let outcome = part.await;
+    shutdown.cancel();
+    outcome
+}
+
+async fn listen(address: SocketAddr, what: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
+    let opened = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    opened.await.map_err(|source| Error::Listen { address, what, source })
+}
+
+async fn serve_scaler(
+    service: Scaler,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    health_reporter.set_serving::<ExternalScalerServer<Scaler>>().await;
+    let incoming = tokio_stream::StreamExt::filter_map(TcpListenerStream::new(listener), |accepted| {
+        // What can't be accepted (descriptors exhausted, peer gone) must not end the server.
+        let stream = accepted.ok()?;
+        let _ = stream.set_nodelay(true);
+        Some(Ok::<_, std::io::Error>(stream))
+    });
+    tonic::transport::Server::builder()
+        // KEDA opens one stream an object, all on one connection: the usual limit of some hundreds would starve it.
+        .max_concurrent_streams(Some(u32::MAX))
+        .initial_connection_window_size(Some(1 << 20))
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .add_service(ExternalScalerServer::new(service))
+        .add_service(health)
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+        .await
+}
+
+/// Keeps the catalogue as the resources are.
+async fn follow_workloads(
+    mut workloads: watch::Receiver<Arc<Vec<Workload>>>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    board: Arc<Board>,
+    metrics: Arc<ControlMetrics>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let current = workloads.borrow_and_update().clone();
+        metrics.workloads.set(i64::try_from(current.len()).unwrap_or(i64::MAX));
+        let new = Arc::new(Catalogue::new(&current));
+        catalogue.store(new.clone());
+        board.keep_topics(|topic| new.of_topic(topic).is_some());
+        board.changed.notify_one();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = workloads.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Listens to every collector: one task a collector, from its registration until it is gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_scheduler::store::Member;
+use plimsoll_wire::collector::collector_client::CollectorClient;
+use plimsoll_wire::collector::{SubscribeRequest, Update};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info, warn};
+
+use crate::board::{Board, Link, SILENCE};
+
+/// A collector's connection has to come up, and then to say something, within this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between attempts: short, since a restarted collector is awaited.
+const RETRY: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Every registered collector, by name.
+type Members = BTreeMap<String, Member>;
+
+/// Listens until shutdown.
+pub async fn listen(
+    manager: String,
+    mut members: watch::Receiver<Arc<Members>>,
+    board: Arc<Board>,
+    shutdown: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let mut listening: BTreeMap<String, (Member, CancellationToken)> = BTreeMap::new();
+    loop {
+        let current = members.borrow_and_update().clone();
+        for (id, member) in current.iter() {
+            if listening.get(id).is_some_and(|(known, _)| known == member) {
+                continue;
+            }
+            if let Some((_, stop)) = listening.remove(id) {
+                stop.cancel();
+            }
+            info!(collector = %id, address = %member.address, provider = %member.provider, "collector registered");
+            let stop = shutdown.child_token();
+            let link = board.link(id);
+            tasks.spawn(follow(manager.clone(), member.clone(), link, board.clone(), stop.clone()));
+            listening.insert(id.clone(), (member.clone(), stop));
+        }
+        // A registration may lapse while its collector answers well (the store was away): the stream is the proof of life.
+        let gone: Vec<String> = listening
+            .keys()
+            .filter(|id| !current.contains_key(*id) && board.link(id).silent_for() > SILENCE)
+            .cloned()
+            .collect();
+        for id in gone {
+            if let Some((_, stop)) = listening.remove(&id) {
+                info!(collector = %id, "collector is gone: neither registered nor answering");
+                stop.cancel();
+                board.forget_link(&id);
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            changed = members.changed() => if changed.is_err() { break },
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    shutdown.cancelled().await;
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Keeps one collector's stream open.
+async fn follow(manager: String, member: Member, link: Arc<Link>, board: Arc<Board>, stop: CancellationToken) {
+    let mut pause = RETRY;
+    let mut well = false;
+    loop {
+        let outcome = tokio::select! {
+            () = stop.cancelled() => return,
+            outcome = stream_once(&manager, &member, &link, &board) => outcome,
+        };
+        match outcome {
+            Ok(updates) => {
+                if updates > 0 {
+                    pause = RETRY;
+                    well = true;
+                }
+                debug!(collector = %member.id, updates, "collector's stream ended");
+            }
+            Err(status) if well => {
+                well = false;
+                warn!(collector = %member.id, address = %member.address, error = %status.message(), "lost the collector's stream; trying again");
+            }
+            Err(status) => {
+                debug!(collector = %member.id, address = %member.address, error = %status.message(), "collector does not answer")
+            }
+        }
+        board.changed.notify_one();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_MAX),
+        }
+    }
+}
+
+/// One stream, until it ends; how many updates it brought.
+async fn stream_once(manager: &str, member: &Member, link: &Arc<Link>, board: &Arc<Board>) -> Result<u64, Status> {
+    let mut client = CollectorClient::new(connect(&member.address).await?).max_decoding_message_size(64 << 20);
+    let request = SubscribeRequest { manager: manager.to_owned() };
+    let mut stream = within(client.subscribe(request)).await?.into_inner();
+    let mut snapshot = true;
+    let mut told = std::collections::HashSet::new();
+    let mut updates = 0;
+    loop {
+        // A frozen collector's connection stays open: silence ends the stream.
+        let Some(update) = within(stream.message()).await? else { return Ok(updates) };
+        updates += 1;
+        if link.incarnation() != update.incarnation {
+            board.forget_answers(link);
+        }
+        if snapshot {
+            told.extend(update.answers.iter().map(|answer| answer.topic.clone()));
+            snapshot = update.snapshot_continues;
+            if !snapshot {
+                board.keep_answers(link, |topic| told.contains(topic));
+                told = std::collections::HashSet::new();
+            }
+        }
+        take(link, board, update);
+    }
+}
+
+fn take(link: &Arc<Link>, board: &Arc<Board>, update: Update) {
+    let first = !link.ever_heard();
+    link.heard();
+    link.update(|state| {
+        state.incarnation = update.incarnation;
+        state.generation = update.generation;
+        if let Some(load) = &update.load {
+            state.frames_total = load.frames_total;
+            state.bytes_total = load.bytes_total;
+            state.lag = Duration::from_micros(load.lag_us);
+        }
+        if update.interceptors_changed {
+            state.interceptors = update.interceptors;
+        }
+    });
+    board.take(link, update.answers);
+    board.release(link, update.released.iter().map(String::as_str));
+    if first {
+        board.changed.notify_one();
+    }
+}
+
+async fn connect(address: &str) -> Result<Channel, Status> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Status::invalid_argument(format!("collector address {address:?} is no HOST:PORT: {error}")))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(true);
+    endpoint.connect().await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        Status::unavailable(format!("can't connect to {address}: {cause}"))
+    })
+}
+
+/// What does not come in time is an error: a call without a deadline would hang with its peer.
+async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(SILENCE, call).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Status::deadline_exceeded(format!("nothing came for {} s", SILENCE.as_secs()))),
+    }
+}

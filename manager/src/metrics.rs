@@ -1,0 +1,93 @@
+//! The manager's own metrics.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// What the scaler service counts.
+#[derive(Debug, Default)]
+pub struct ScalerMetrics {
+    /// Calls of `IsActive`.
+    pub is_active: Counter,
+    /// Calls of `GetMetricSpec`.
+    pub get_metric_spec: Counter,
+    /// Calls of `GetMetrics`.
+    pub get_metrics: Counter,
+    /// Answers refused because the value is unknown.
+    pub unknown: Counter,
+    /// Streams of `StreamIsActive` opened.
+    pub streams_opened: Counter,
+    /// Streams open now.
+    pub streams_open: Gauge,
+}
+
+impl ScalerMetrics {
+    /// Metrics registered here.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("plimsoll_scaler");
+        registry.register("is_active_calls", "IsActive calls", metrics.is_active.clone());
+        registry.register("get_metric_spec_calls", "GetMetricSpec calls", metrics.get_metric_spec.clone());
+        registry.register("get_metrics_calls", "GetMetrics calls", metrics.get_metrics.clone());
+        registry.register("unknown_answers", "Answers refused because the value is unknown", metrics.unknown.clone());
+        registry.register("streams_opened", "StreamIsActive streams opened", metrics.streams_opened.clone());
+        registry.register("streams_open", "StreamIsActive streams open now", metrics.streams_open.clone());
+        metrics
+    }
+}
+
+/// A label.
+pub type Labels = [(&'static str, String); 1];
+
+/// What the control loop shows.
+#[derive(Debug)]
+pub struct ControlMetrics {
+    /// 1 on the leader.
+    pub leader: Gauge,
+    /// Generation of the plan in force.
+    pub generation: Gauge,
+    /// Workloads known.
+    pub workloads: Gauge,
+    /// Topics that no collector reads.
+    pub unassigned: Gauge,
+    /// Collectors by state.
+    pub collectors: Family<Labels, Gauge>,
+    /// Moves of topics begun, by reason.
+    pub moves: Family<Labels, Counter>,
+    /// Seconds to make a plan.
+    pub plan_seconds: Histogram,
+    /// Store calls that failed.
+    pub store_errors: Counter,
+    /// Calls to the log's administration that failed.
+    pub log_errors: Counter,
+}
+
+impl ControlMetrics {
+    /// Metrics registered here.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            leader: Gauge::default(),
+            generation: Gauge::default(),
+            workloads: Gauge::default(),
+            unassigned: Gauge::default(),
+            collectors: Family::default(),
+            moves: Family::default(),
+            plan_seconds: Histogram::new(exponential_buckets(0.000_1, 4.0, 8)),
+            store_errors: Counter::default(),
+            log_errors: Counter::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("plimsoll_manager");
+        registry.register("leader", "1 where this manager leads", metrics.leader.clone());
+        registry.register("plan_generation", "Generation of the plan in force", metrics.generation.clone());
+        registry.register("workloads", "Workloads known", metrics.workloads.clone());
+        registry.register("topics_unassigned", "Topics that no collector reads", metrics.unassigned.clone());
+        registry.register("collectors", "Collectors by state, as the leader sees them", metrics.collectors.clone());
+        registry.register("moves", "Moves of topics begun, by reason", metrics.moves.clone());
+        registry.register("plan_seconds", "Time to make a plan", metrics.plan_seconds.clone());
+        registry.register("store_errors", "Store calls that failed", metrics.store_errors.clone());
+        registry.register("log_errors", "Calls to the log's administration that failed", metrics.log_errors.clone());
+        metrics
+    }
+}

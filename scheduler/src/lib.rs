@@ -1,0 +1,9 @@
+//! Which collector reads which topic, how many collectors there are, and where that is kept.
+//!
+//! * [`plan`]: the plan, as data.
+//! * [`solve`]: from topics with loads, collectors and the previous plan to the next one. Pure: no clock, no I/O, no chance.
+//! * [`store`]: where the plan is kept, and how managers elect the one that may write it.
+
+pub mod plan;
+pub mod solve;
+pub mod store;

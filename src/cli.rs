@@ -1,0 +1,149 @@
+//! The command line: one program, one subcommand for each part.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{ctl, dev};
+
+/// Plimsoll scales HTTP workloads on their real request load, down to zero and back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "plimsoll",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Start with `plimsoll dev`: everything in one process, with a demo workload that wakes from zero."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub logging: Logging,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What this process writes of itself, to standard error.
+#[derive(Debug, Clone, Args)]
+pub struct Logging {
+    /// What to log: a level, or `target=level` pairs (`info,plimsoll_manager=debug`). Default: info; in `dev` warn.
+    #[arg(long, env = "PLIMSOLL_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+    /// How to write log lines.
+    #[arg(long, env = "PLIMSOLL_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The parts.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything in one process, nothing to set up: a demo workload goes from zero up and back under your requests.
+    Dev(Box<dev::Config>),
+    /// The reverse proxy: routes, holds cold starts, forwards, counts, and publishes each workload's load to the log.
+    Interceptor(Box<Interceptor>),
+    /// A worker: reads the topics it is assigned and turns them into concurrency and request rate.
+    Collector(Box<Collector>),
+    /// The control plane: assigns topics to collectors, answers KEDA, and serves the REST API.
+    Manager(Box<Manager>),
+    /// Asks a manager: workloads, topics, collectors, assignment.
+    Ctl(ctl::Config),
+}
+
+/// `plimsoll interceptor`.
+#[derive(Debug, Args)]
+pub struct Interceptor {
+    #[command(flatten)]
+    pub config: plimsoll_interceptor::Config,
+    #[command(flatten)]
+    pub routes: Routes,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// `plimsoll collector`.
+#[derive(Debug, Args)]
+pub struct Collector {
+    #[command(flatten)]
+    pub config: plimsoll_collector::Config,
+    #[command(flatten)]
+    pub log: Log,
+    #[command(flatten)]
+    pub store: Store,
+}
+
+/// `plimsoll manager`.
+#[derive(Debug, Args)]
+pub struct Manager {
+    #[command(flatten)]
+    pub config: plimsoll_manager::Config,
+    #[command(flatten)]
+    pub routes: Routes,
+    #[command(flatten)]
+    pub log: Log,
+    #[command(flatten)]
+    pub store: Store,
+}
+
+/// Where the workloads are described.
+#[derive(Debug, Clone, Args)]
+pub struct Routes {
+    /// A YAML file, or a folder of them, of `InterceptorRoute` and `HTTPScaledObject` resources. Reloaded when they change; a bad
+    /// resource is named and skipped.
+    #[arg(long, env = "PLIMSOLL_ROUTES", value_name = "FILE|FOLDER")]
+    pub routes: PathBuf,
+}
+
+/// The log: Kafka.
+#[derive(Debug, Clone, Args)]
+pub struct Log {
+    /// Kafka's brokers.
+    #[arg(long, env = "PLIMSOLL_KAFKA", value_name = "HOST:PORT,..")]
+    pub kafka: String,
+    #[command(flatten)]
+    pub client: KafkaClient,
+}
+
+/// Settings of the Kafka client.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KafkaClient {
+    /// A setting of the Kafka client (any librdkafka key), as for SASL and TLS: `--kafka-config security.protocol=ssl`. Repeat for more; in the environment separate them by ';'.
+    #[arg(long, env = "PLIMSOLL_KAFKA_CONFIG", value_name = "KEY=VALUE", value_delimiter = ';', value_parser = key_value)]
+    pub kafka_config: Vec<(String, String)>,
+}
+
+/// Where the plan is kept: etcd.
+#[derive(Debug, Clone, Args)]
+pub struct Store {
+    /// etcd's endpoints.
+    #[arg(long, env = "PLIMSOLL_ETCD", value_name = "HOST:PORT,..", value_delimiter = ',', required = true)]
+    pub etcd: Vec<String>,
+    /// What all keys in etcd begin with; two fleets on one etcd need two prefixes.
+    #[arg(long, env = "PLIMSOLL_ETCD_PREFIX", default_value = "/plimsoll/")]
+    pub etcd_prefix: String,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is no KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,256 @@
+//! A small local autoscaler that asks the gRPC scaler just as KEDA and the HPA do.
+//!
+//! KEDA's part: `StreamIsActive` wakes from zero, `IsActive` at each poll keeps awake, and inactivity for the cool-down goes to zero. The HPA's part: between one and
+//! the maximum, the replicas that the metrics ask for, at once upwards and after a stabilisation window downwards.
+
+mod decide;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use plimsoll_interceptor::Endpoints;
+use plimsoll_wire::go_duration;
+use plimsoll_wire::resources::{Kind, Workload};
+use plimsoll_wire::scaler::external_scaler_client::ExternalScalerClient;
+use plimsoll_wire::scaler::{GetMetricsRequest, ScaledObjectRef};
+use plimsoll_wire::topic::WorkloadId;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::{Channel, Endpoint};
+
+use super::replicas::{Program, Replicas};
+use decide::{Decision, Metric, Scaled, Why};
+
+/// The autoscaler's times, KEDA's and the HPA's shortened.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Autoscaler")]
+#[group(skip)]
+pub struct Config {
+    /// How often the values are polled (KEDA: 30 s, the HPA: 15 s).
+    #[arg(long, env = "PLIMSOLL_POLL_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = go_duration::parse)]
+    poll_interval: Duration,
+    /// To zero after this long without activity (KEDA: 300 s).
+    #[arg(long, env = "PLIMSOLL_COOLDOWN", value_name = "DURATION", default_value = "10s", value_parser = go_duration::parse)]
+    cooldown: Duration,
+    /// Fewer replicas only when fewer have been enough for this long (the HPA: 300 s).
+    #[arg(long, env = "PLIMSOLL_SCALE_DOWN_WINDOW", value_name = "DURATION", default_value = "5s", value_parser = go_duration::parse)]
+    scale_down_window: Duration,
+    /// Replicas of a workload at most, unless its resource says so.
+    #[arg(long, env = "PLIMSOLL_MAX_REPLICAS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    max_replicas: u32,
+}
+
+/// The deadline of a call: KEDA sets none, but a demo should not hang.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// KEDA opens a failed stream anew after 2 s.
+const STREAM_RETRY: Duration = Duration::from_secs(2);
+
+/// Polls that fail for longer than this are worth saying: at the start nothing is known for a moment.
+const TROUBLE_AFTER: Duration = Duration::from_secs(3);
+
+/// Polls fail.
+struct Trouble {
+    since: Instant,
+    said: Option<String>,
+}
+
+/// Scales every workload until shutdown, then stops all replicas.
+pub async fn run(
+    config: Config,
+    scaler: SocketAddr,
+    program: Program,
+    mut workloads: watch::Receiver<Arc<Vec<Workload>>>,
+    endpoints: Endpoints,
+    shutdown: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let mut scaled: BTreeMap<WorkloadId, (Workload, CancellationToken)> = BTreeMap::new();
+    let channel = match Endpoint::from_shared(format!("http://{scaler}")) {
+        Ok(endpoint) => endpoint.connect_lazy(),
+        Err(error) => {
+            tracing::error!("the scaler's address {scaler} is unusable: {error}");
+            return;
+        }
+    };
+    loop {
+        let current = workloads.borrow_and_update().clone();
+        scaled.retain(|id, (known, stop)| {
+            let same = current.iter().any(|workload| workload.id == *id && workload == known);
+            if !same {
+                stop.cancel();
+            }
+            same
+        });
+        for workload in current.iter() {
+            if scaled.contains_key(&workload.id) {
+                continue;
+            }
+            let stop = shutdown.child_token();
+            let replicas = Replicas::new(workload.id.clone(), program.clone(), endpoints.clone());
+            tasks.spawn(scale(config.clone(), channel.clone(), workload.clone(), replicas, stop.clone()));
+            scaled.insert(workload.id.clone(), (workload.clone(), stop));
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            changed = workloads.changed() => if changed.is_err() { shutdown.cancelled().await; break },
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Scales one workload.
+async fn scale(config: Config, channel: Channel, workload: Workload, mut replicas: Replicas, stop: CancellationToken) {
+    let object = scaled_object(&workload);
+    let (pushed, mut pushes) = mpsc::channel(1);
+    let streaming = tokio::spawn(stream(channel.clone(), object.clone(), pushed, stop.clone()));
+    let max = workload.scaling.max_replicas.unwrap_or(config.max_replicas);
+    let min = workload.scaling.min_replicas.unwrap_or(0);
+    let mut scaled = Scaled::new(min, max, config.cooldown, config.scale_down_window);
+    let mut polls = tokio::time::interval(config.poll_interval.max(Duration::from_millis(10)));
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut client = ExternalScalerClient::new(channel);
+    let mut trouble: Option<Trouble> = None;
+    loop {
+        let decision = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(()) = pushes.recv() => scaled.pushed(Instant::now(), replicas.count()),
+            _ = polls.tick() => {
+                for ended in replicas.reap() {
+                    say(&workload.id, &ended);
+                }
+                match poll(&mut client, &object, replicas.count()).await {
+                    Ok((active, metrics)) => {
+                        trouble = None;
+                        scaled.polled(Instant::now(), replicas.count(), active, &metrics)
+                    }
+                    Err(error) => {
+                        let trouble = trouble.get_or_insert_with(|| Trouble { since: Instant::now(), said: None });
+                        let error = format!("{error:#}");
+                        if trouble.since.elapsed() >= TROUBLE_AFTER && trouble.said.as_ref() != Some(&error) {
+                            say(&workload.id, &format!("stays at {}: {error}", replicas.count()));
+                            trouble.said = Some(error);
+                        }
+                        None
+                    }
+                }
+            }
+        };
+        if let Some(Decision { replicas: wanted, why }) = decision {
+            let before = replicas.count();
+            // A program may take long to listen; a stop does not wait for it.
+            let outcome = tokio::select! {
+                () = stop.cancelled() => break,
+                outcome = replicas.scale_to(wanted) => outcome,
+            };
+            if let Err(error) = outcome {
+                say(&workload.id, &format!("can't scale to {wanted}: {error:#}"));
+            }
+            if replicas.count() != before {
+                say(&workload.id, &format!("{before} -> {} replicas: {}", replicas.count(), reason(&why)));
+            }
+        }
+    }
+    // It ends with the stop token.
+    let _ = streaming.await;
+    replicas.stop().await;
+}
+
+fn reason(why: &Why) -> String {
+    match why {
+        Why::Pushed => "a request came (StreamIsActive)".to_owned(),
+        Why::Active => "active (IsActive)".to_owned(),
+        Why::Idle(time) => format!("inactive for {:.0} s", time.as_secs_f64()),
+        Why::Metric { name, value, target } => format!("{name} is {value:.1}, {target} for each replica"),
+        Why::Bounds => "within its bounds".to_owned(),
+    }
+}
+
+fn say(workload: &WorkloadId, what: &str) {
+    println!("{workload}: {what}");
+}
+
+/// The trigger that KEDA would send.
+fn scaled_object(workload: &Workload) -> ScaledObjectRef {
+    let key = match workload.kind {
+        Kind::InterceptorRoute => "interceptorRoute",
+        Kind::HttpScaledObject => "httpScaledObject",
+    };
+    ScaledObjectRef {
+        name: workload.id.name.clone(),
+        namespace: workload.id.namespace.clone(),
+        scaler_metadata: [(key.to_owned(), workload.id.name.clone())].into(),
+    }
+}
+
+/// Passes every `true` on. A stream that ends is opened again: at once after OK, after 2 s on an error, as KEDA does.
+async fn stream(channel: Channel, object: ScaledObjectRef, pushed: mpsc::Sender<()>, stop: CancellationToken) {
+    let mut client = ExternalScalerClient::new(channel);
+    let mut once = async || -> Result<(), tonic::Status> {
+        let mut states = client.stream_is_active(object.clone()).await?.into_inner();
+        while let Some(state) = states.message().await? {
+            if state.result {
+                // One that waits already says the same.
+                let _ = pushed.try_send(());
+            }
+        }
+        Ok(())
+    };
+    loop {
+        let outcome = tokio::select! {
+            () = stop.cancelled() => return,
+            outcome = once() => outcome,
+        };
+        let pause = if outcome.is_ok() { Duration::from_millis(10) } else { STREAM_RETRY };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One poll: KEDA's `IsActive`, and the HPA's metrics where there is something to scale.
+async fn poll(
+    client: &mut ExternalScalerClient<Channel>,
+    object: &ScaledObjectRef,
+    replicas: usize,
+) -> Result<(bool, Vec<Metric>)> {
+    let calls = async {
+        let active = client.is_active(object.clone()).await.map_err(told)?.into_inner().result;
+        let mut metrics = Vec::new();
+        if replicas > 0 {
+            for spec in client.get_metric_spec(object.clone()).await.map_err(told)?.into_inner().metric_specs {
+                let request = GetMetricsRequest {
+                    scaled_object_ref: Some(object.clone()),
+                    metric_name: spec.metric_name.clone(),
+                };
+                let values = client.get_metrics(request).await.map_err(told)?.into_inner().metric_values;
+                let value = values
+                    .iter()
+                    .find(|value| value.metric_name == spec.metric_name)
+                    .context("GetMetrics left out the metric asked for")?;
+                metrics.push(Metric::new(
+                    spec.metric_name,
+                    value.metric_value_float,
+                    value.metric_value,
+                    spec.target_size_float,
+                    spec.target_size,
+                ));
+            }
+        }
+        anyhow::Ok((active, metrics))
+    };
+    tokio::time::timeout(CALL_TIMEOUT, calls)
+        .await
+        .with_context(|| format!("the scaler did not answer within {} s", CALL_TIMEOUT.as_secs()))?
+}
+
+fn told(status: tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{}", status.message())
+}

@@ -1,0 +1,98 @@
+//! The one program of Plimsoll.
+
+mod cli;
+mod ctl;
+mod dev;
+mod logging;
+mod parts;
+mod signals;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use plimsoll_collector::Collector;
+use plimsoll_interceptor::{Endpoints, Interceptor};
+use plimsoll_manager::Manager;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::{Cli, Command};
+
+/// At the end, blocking calls have this long to return.
+const BLOCKING_CALLS_END: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    // dev takes the parts' own flags, but listens on this machine only and in times that one can watch.
+    let command = Cli::command().mut_subcommand("dev", dev::friendlier_defaults);
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    logging::start(&cli.logging, matches!(cli.command, Command::Dev(_)));
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("can't start the async runtime")
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(run(cli.command));
+            // A blocking call that hangs (a file system that does not answer, say) must not hold the process.
+            runtime.shutdown_timeout(BLOCKING_CALLS_END);
+            outcome
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plimsoll: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    let shutdown = CancellationToken::new();
+    match command {
+        Command::Ctl(config) => return ctl::run(config).await,
+        _ => signals::cancel_on_stop(&shutdown)?,
+    }
+    match command {
+        Command::Dev(config) => dev::run(*config, shutdown).await,
+        Command::Interceptor(part) => interceptor(*part, shutdown).await,
+        Command::Collector(part) => collector(*part, shutdown).await,
+        Command::Manager(part) => manager(*part, shutdown).await,
+        Command::Ctl(_) => Ok(()),
+    }
+}
+
+async fn interceptor(part: cli::Interceptor, shutdown: CancellationToken) -> Result<()> {
+    let tasks = TaskTracker::new();
+    let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
+    let routes = parts::routes(&part.routes.routes, &tasks, &shutdown);
+    let endpoints = Endpoints::new();
+    tasks.spawn(plimsoll_interceptor::resolve_by_dns(routes.clone(), endpoints.clone(), shutdown.clone()));
+    let parts = plimsoll_interceptor::Parts { log, routes, endpoints };
+    Interceptor::bind(part.config, parts).await?.serve(shutdown.clone()).await?;
+    parts::finish(tasks, &shutdown).await;
+    Ok(())
+}
+
+async fn collector(part: cli::Collector, shutdown: CancellationToken) -> Result<()> {
+    let tasks = TaskTracker::new();
+    let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
+    let store = parts::etcd(&part.store.etcd, &part.store.etcd_prefix, &tasks, &shutdown)?;
+    let parts = plimsoll_collector::Parts { log, store: store.clone() };
+    Collector::bind(part.config, parts).await?.serve(shutdown.clone()).await?;
+    store.close().await;
+    parts::finish(tasks, &shutdown).await;
+    Ok(())
+}
+
+async fn manager(part: cli::Manager, shutdown: CancellationToken) -> Result<()> {
+    let tasks = TaskTracker::new();
+    let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
+    let store = parts::etcd(&part.store.etcd, &part.store.etcd_prefix, &tasks, &shutdown)?;
+    let workloads = parts::routes(&part.routes.routes, &tasks, &shutdown);
+    let parts = plimsoll_manager::Parts { log, store: store.clone(), workloads };
+    Manager::bind(part.config, parts).await?.serve(shutdown.clone()).await?;
+    store.close().await;
+    parts::finish(tasks, &shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Opens what the parts stand on: the log and the store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use plimsoll_scheduler::store::{EtcdStore, Store, StoreHealth};
+use plimsoll_wire::log::EventLog;
+use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
+use plimsoll_wire::resources::{Workload, files};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::cli::KafkaClient;
+
+/// How long one look at the brokers may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A store that is away for less is not worth a line.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+/// The longest pause between two looks.
+const CHECK_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The Kafka log. Brokers out of reach are no error here: the parts go on without them, and a task says so until they are there.
+pub fn kafka(
+    brokers: &str,
+    client: &KafkaClient,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Arc<dyn EventLog>> {
+    let config = KafkaConfig {
+        brokers: brokers.to_owned(),
+        client: client.kafka_config.iter().cloned().collect(),
+        ..KafkaConfig::default()
+    };
+    let log = Arc::new(KafkaLog::new(config).context("can't make a Kafka client")?);
+    let (checked, shutdown) = (log.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        let mut pause = Duration::from_secs(1);
+        while let Err(error) = checked.check(CHECK_TIMEOUT).await {
+            // The log has said so itself, once; the pause is for those who look closer.
+            debug!("{error}; looking again in {} s", pause.as_secs());
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(CHECK_PAUSE_MAX),
+            }
+        }
+        info!("Kafka answers");
+    });
+    Ok(log)
+}
+
+/// The workloads of route files, followed until shutdown.
+pub fn routes(path: &Path, tasks: &TaskTracker, shutdown: &CancellationToken) -> watch::Receiver<Arc<Vec<Workload>>> {
+    let routes = files::watch(path, shutdown.clone());
+    let workloads = routes.workloads();
+    tasks.spawn(routes.finished());
+    workloads
+}
+
+/// The plan's store in etcd. It connects by itself, and again when the connection is lost.
+pub fn etcd(
+    endpoints: &[String],
+    prefix: &str,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Arc<dyn Store>> {
+    let store = EtcdStore::new(endpoints, prefix)
+        .with_context(|| format!("can't make a client for etcd at {}", endpoints.join(",")))?;
+    tasks.spawn(report_health(endpoints.join(","), store.health(), shutdown.clone()));
+    Ok(Arc::new(store))
+}
+
+/// Says once that the store is away, and once that it is back.
+async fn report_health(endpoints: String, mut health: watch::Receiver<StoreHealth>, shutdown: CancellationToken) {
+    let mut away = false;
+    loop {
+        let now = health.borrow_and_update().clone();
+        match now {
+            StoreHealth::Connected if away => info!("etcd at {endpoints} answers again"),
+            // At the start it has not answered yet: that becomes worth a line when it lasts.
+            StoreHealth::Away { since, .. } if !away && since.elapsed() < STORE_PATIENCE => {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep_until(since + STORE_PATIENCE) => continue,
+                }
+            }
+            StoreHealth::Away { ref reason, .. } if !away => {
+                warn!("etcd at {endpoints} does not answer: {reason}; the plan in force stays, trying on");
+            }
+            _ => {}
+        }
+        away = matches!(now, StoreHealth::Away { .. });
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = health.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Ends the tasks that served the part.
+pub async fn finish(tasks: TaskTracker, shutdown: &CancellationToken) {
+    shutdown.cancel();
+    tasks.close();
+    tasks.wait().await;
+}

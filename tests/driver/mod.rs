@@ -1,0 +1,25 @@
+//! What whole-system tests drive the product with, from the outside only: programs, HTTP, REST, and KEDA's gRPC.
+
+#![allow(dead_code, reason = "each test binary uses its own part of the driver")]
+
+pub(crate) mod accuracy;
+pub(crate) mod backend;
+pub(crate) mod deployment;
+pub(crate) mod http;
+pub(crate) mod keda;
+pub(crate) mod load;
+pub(crate) mod own_runtime;
+pub(crate) mod processes;
+pub(crate) mod program;
+pub(crate) mod rest;
+pub(crate) mod routes;
+pub(crate) mod sampler;
+pub(crate) mod truth;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Lets one test of a binary run at a time: their load fills a small machine, and they measure time.
+pub(crate) async fn exclusively() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    ONE_AT_A_TIME.lock().await
+}

@@ -1,0 +1,166 @@
+//! The log in Kafka, through librdkafka.
+//!
+//! Reading does not use consumer groups: every subscription is told its topics, keeps its own place in them, and commits
+//! nothing. Completeness ([`ReadThrough`](super::ReadThrough)) is proven by asking the brokers, twice a second, where the
+//! topics end, over a connection of its own: one that long-polls answers late.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use self::append::Producers;
+use self::clients::Reach;
+use self::lookup::Lookup;
+use self::reader::Reader;
+use self::topics::Topics;
+use super::{Append, EventLog, LogError, Pace, Subscription, Topic, TopicSpec};
+use crate::topic::INTERCEPTORS;
+
+mod append;
+mod clients;
+mod consumers;
+mod lookup;
+mod native;
+mod places;
+mod reader;
+mod renewed;
+mod starts;
+mod topics;
+
+/// Which Kafka, and how to talk to it.
+#[derive(Clone, Default)]
+pub struct KafkaConfig {
+    /// `host:port`, several separated by commas.
+    pub brokers: String,
+    /// Settings of librdkafka (its `CONFIGURATION.md` lists them), over ours: SASL and TLS for instance.
+    pub client: BTreeMap<String, String>,
+    /// Replicas of the topics that this log creates; none for the brokers' own default.
+    pub replication: Option<u16>,
+}
+
+impl KafkaConfig {
+    /// These brokers, and else the defaults.
+    #[must_use]
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self { brokers: brokers.into(), ..Self::default() }
+    }
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be passwords.
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("client", &self.client.keys())
+            .field("replication", &self.replication)
+            .finish()
+    }
+}
+
+/// An [`EventLog`] in Kafka.
+pub struct KafkaLog {
+    config: Arc<KafkaConfig>,
+    reach: Arc<Reach>,
+    producers: Arc<Producers>,
+    lookup: Lookup,
+    topics: Topics,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    _stop_on_drop: DropGuard,
+}
+
+impl fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLog").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl KafkaLog {
+    /// Makes the clients. Needs no broker yet: what is tried while none can be reached fails by itself, and
+    /// [`check`](Self::check) tells beforehand. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// [`LogError::BadSetting`] when librdkafka does not take one of the settings.
+    pub fn new(config: KafkaConfig) -> Result<Self, LogError> {
+        if config.brokers.trim().is_empty() {
+            return Err(LogError::BadSetting {
+                setting: "brokers".into(),
+                reason: "none is named; give host:port, several separated by commas".into(),
+            });
+        }
+        let reach = Arc::new(Reach::new(&config.brokers));
+        let config = Arc::new(config);
+        let producers = Producers::new(&config, &reach)?;
+        let lookup = Lookup::new(config.clone(), reach.clone())?;
+        // With a client of its own: the making of a thousand topics must not keep a reader's proofs waiting.
+        let topics = Topics::new(config.clone(), lookup.clone(), reach.clone())?;
+        let stop = CancellationToken::new();
+        Ok(Self {
+            config,
+            reach,
+            producers: Arc::new(producers),
+            lookup,
+            topics,
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Whether a broker answers within `timeout`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] with the brokers and what is known of the cause; try again after a while.
+    pub async fn check(&self, timeout: Duration) -> Result<(), LogError> {
+        // Any topic will do; one that is not there is an answer, too.
+        self.lookup.describe(vec![Topic::from(INTERCEPTORS)], timeout).await.map(|_| ())
+    }
+
+    /// Ends all subscriptions ([`Subscription::next`] gives none), waits within bounds for records on their way, and returns
+    /// when nothing of the subscriptions runs any more.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let producers = self.producers.clone();
+        // It fails only when the runtime is shutting down, and then there is nothing left to wait with.
+        let _ = spawn_blocking(move || producers.flush()).await;
+    }
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    async fn append(&self, records: Vec<Append>) -> Vec<Result<(), LogError>> {
+        self.producers.append(records).await
+    }
+
+    fn subscribe(&self, pace: Pace) -> Result<Subscription, LogError> {
+        let runtime = Handle::try_current().map_err(|error| LogError::Refused {
+            what: "a subscription".into(),
+            reason: format!("{error}; subscribe inside a Tokio runtime"),
+        })?;
+        let (subscription, feed) = Subscription::channel();
+        let reader = Reader::new(feed, pace, self.config.clone(), self.reach.clone(), self.lookup.clone());
+        self.tasks.spawn_on(reader.run(self.stop.clone()), &runtime);
+        Ok(subscription)
+    }
+
+    async fn create_topics(&self, topics: &[TopicSpec]) -> Vec<Result<bool, LogError>> {
+        self.topics.create(topics).await
+    }
+
+    async fn delete_topics(&self, topics: &[Topic]) -> Vec<Result<bool, LogError>> {
+        self.topics.delete(topics).await
+    }
+
+    async fn list_topics(&self) -> Result<Vec<String>, LogError> {
+        self.topics.list().await
+    }
+}

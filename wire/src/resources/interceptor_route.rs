@@ -1,0 +1,367 @@
+//! `InterceptorRoute` v1beta1 of `http.keda.sh`, and the [`Workload`] that it describes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::metadata::Metadata;
+use super::{DEFAULT_RATE_WINDOW, DEFAULT_TARGET_VALUE, Invalid, Kind, Rule, Scaling, Timeouts, Workload, check};
+
+/// An `InterceptorRoute` as it stands in a file or a cluster, unchecked. Unknown fields are dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterceptorRoute {
+    /// Its names and annotations.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// What its author asks for.
+    pub spec: InterceptorRouteSpec,
+}
+
+/// What the author of an `InterceptorRoute` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InterceptorRouteSpec {
+    /// Where the requests go.
+    pub target: Target,
+    /// Which requests are the workload's; any one rule suffices, and none matches nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RoutingRule>,
+    /// What KEDA is told.
+    pub scaling_metric: ScalingMetric,
+    /// What a client gets while the workload starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<ColdStart>,
+    /// How long requests may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<RouteTimeouts>,
+    /// Requests that are answered without the workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub static_routes: Vec<StaticRoute>,
+}
+
+/// A service and exactly one of a port's number and name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// In a cluster a Service of the same namespace; in a route file a host name or an address.
+    pub service: String,
+    /// The port's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+    /// The port's name in the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_name: Option<String>,
+}
+
+/// One alternative of what a workload's requests look like: a host, a path and all headers must match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingRule {
+    /// Exact, `*.example.com` or `*`; none is every host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Prefixes of whole segments; none is every path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathMatch>,
+    /// All must match.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+}
+
+/// A path prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMatch {
+    /// The prefix.
+    pub value: String,
+}
+
+/// A header that a request must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// Its name, in any case.
+    pub name: String,
+    /// Its whole value; none asks for its presence only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// What a workload scales on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScalingMetric {
+    /// Requests in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// Requests per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_rate: Option<RequestRate>,
+}
+
+/// Scaling on requests in flight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Concurrency {
+    /// Requests in flight for each replica.
+    #[serde(default = "default_target_value")]
+    pub target_value: i32,
+}
+
+/// Scaling on requests per second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestRate {
+    /// Requests per second for each replica.
+    #[serde(default = "default_target_value")]
+    pub target_value: i32,
+    /// Over what the rate is taken, a Go duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
+    /// The add-on's bucket size, a Go duration. Here a rate is per second whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granularity: Option<String>,
+}
+
+fn default_target_value() -> i32 {
+    DEFAULT_TARGET_VALUE
+}
+
+/// What a client gets while the workload starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ColdStart {
+    /// Another service that answers when waiting has taken too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+    /// An answer given at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<Placeholder>,
+    /// Requests that may wait; more are handled by `overflow`. 0 is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pending_requests: Option<i32>,
+    /// What becomes of a request for which there is no room to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
+}
+
+/// What becomes of a request for which there is no room to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overflow {
+    /// 503.
+    Reject,
+    /// The placeholder's response.
+    Placeholder,
+}
+
+/// Another service that answers when waiting has taken too long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// The service.
+    pub service: FallbackService,
+}
+
+/// A fallback's service and exactly one of a port's number and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FallbackService {
+    /// The Service's name.
+    pub name: String,
+    /// The port's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+    /// The port's name in the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_name: Option<String>,
+}
+
+/// An answer given at once while the workload starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placeholder {
+    /// The answer; its status is 503 where it says none.
+    pub response: Response,
+}
+
+/// A fixed answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// The HTTP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<i32>,
+    /// The body, up to 32768 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Where the body stands, in place of `body`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_from_config_map: Option<BodyFromConfigMap>,
+    /// Headers to send with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A body that stands in a ConfigMap with the label `http.keda.sh/response-body: "true"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyFromConfigMap {
+    /// The ConfigMap's name.
+    pub name: String,
+    /// The key in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// How long requests may take, as Go durations: unset takes the process-wide value, `0s` is off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTimeouts {
+    /// Waiting for a ready endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<String>,
+    /// The whole request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// From the request sent to the response's header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_header: Option<String>,
+}
+
+/// Requests that are answered without the workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticRoute {
+    /// Which requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RoutingRule>,
+    /// The answer; its status is 200 where it says none.
+    pub response: Response,
+    /// When it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_mode: Option<ResponseMode>,
+}
+
+/// When a static route answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResponseMode {
+    /// While the workload has no ready endpoint.
+    WhenUnavailable,
+    /// Always.
+    Always,
+}
+
+// === impl InterceptorRoute ===
+
+impl InterceptorRoute {
+    /// The workload that the resource describes.
+    ///
+    /// # Errors
+    /// The first field that can't be used, with its value and the remedy.
+    pub fn workload(&self) -> Result<Workload, Invalid> {
+        self.spec.workload(&self.metadata)
+    }
+}
+
+impl InterceptorRouteSpec {
+    /// The workload that a resource with this metadata and this spec describes.
+    ///
+    /// # Errors
+    /// The first field that can't be used, with its value and the remedy.
+    pub fn workload(&self, metadata: &Metadata) -> Result<Workload, Invalid> {
+        let target = &self.target;
+        let rules = self.rules.iter().enumerate();
+        Ok(Workload {
+            id: metadata.id()?,
+            kind: Kind::InterceptorRoute,
+            target: check::backend(
+                "spec.target",
+                "service",
+                &target.service,
+                target.port,
+                target.port_name.as_deref(),
+            )?,
+            rules: rules.map(|(index, rule)| rule.rule(&format!("spec.rules[{index}]"))).collect::<Result<_, _>>()?,
+            scaling: self.scaling_metric.scaling(metadata)?,
+            provider: metadata.provider()?,
+            timeouts: self.timeouts.as_ref().map_or(Ok(Timeouts::default()), RouteTimeouts::timeouts)?,
+            created: metadata.creation_timestamp.clone(),
+        })
+    }
+
+    /// The parts of the resource that are read and not acted upon.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        let mut fields = Vec::new();
+        if self.cold_start.is_some() {
+            fields.push("spec.coldStart");
+        }
+        if !self.static_routes.is_empty() {
+            fields.push("spec.staticRoutes");
+        }
+        fields
+    }
+}
+
+impl RoutingRule {
+    fn rule(&self, at: &str) -> Result<Rule, Invalid> {
+        Ok(Rule {
+            hosts: check::hosts(&format!("{at}.hosts"), &self.hosts)?,
+            paths: check::paths(|index| format!("{at}.paths[{index}].value"), self.paths.iter().map(|p| &*p.value))?,
+            headers: HeaderMatch::rules(at, &self.headers)?,
+        })
+    }
+}
+
+impl HeaderMatch {
+    /// The rules of a list of headers; `at` is the path of the object that has it.
+    pub(super) fn rules(at: &str, headers: &[Self]) -> Result<Vec<super::HeaderRule>, Invalid> {
+        let rule = |(index, header): (usize, &Self)| {
+            check::header(&format!("{at}.headers[{index}]"), &header.name, header.value.as_deref())
+        };
+        headers.iter().enumerate().map(rule).collect()
+    }
+}
+
+impl ScalingMetric {
+    fn scaling(&self, metadata: &Metadata) -> Result<Scaling, Invalid> {
+        if self.concurrency.is_none() && self.request_rate.is_none() {
+            return Err(Invalid::missing(
+                "spec.scalingMetric",
+                "name concurrency, requestRate or both, with a targetValue",
+            ));
+        }
+        self.targets(metadata)
+    }
+
+    /// The targets and windows, whichever metrics are there; no replicas.
+    pub(super) fn targets(&self, metadata: &Metadata) -> Result<Scaling, Invalid> {
+        const RATE: &str = "spec.scalingMetric.requestRate";
+        let target = |field: &str, value| check::target_value(field, value);
+        let mut rate_window = DEFAULT_RATE_WINDOW;
+        if let Some(rate) = &self.request_rate {
+            let window = check::window(&format!("{RATE}.window"), rate.window.as_deref())?;
+            rate_window = window.unwrap_or(DEFAULT_RATE_WINDOW);
+            check::granularity(&format!("{RATE}.granularity"), rate.granularity.as_deref())?;
+        }
+        let concurrency = self.concurrency.as_ref();
+        let rate = self.request_rate.as_ref();
+        Ok(Scaling {
+            concurrency_target: concurrency
+                .map(|metric| target("spec.scalingMetric.concurrency.targetValue", metric.target_value))
+                .transpose()?,
+            rate_target: rate.map(|metric| target(&format!("{RATE}.targetValue"), metric.target_value)).transpose()?,
+            concurrency_window: metadata.concurrency_window()?,
+            rate_window,
+            min_replicas: None,
+            max_replicas: None,
+        })
+    }
+}
+
+impl RouteTimeouts {
+    fn timeouts(&self) -> Result<Timeouts, Invalid> {
+        Ok(Timeouts {
+            readiness: check::duration("spec.timeouts.readiness", self.readiness.as_deref())?,
+            request: check::duration("spec.timeouts.request", self.request.as_deref())?,
+            response_header: check::duration("spec.timeouts.responseHeader", self.response_header.as_deref())?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
