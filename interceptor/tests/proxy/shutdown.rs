@@ -106,7 +106,8 @@ async fn its_last_words_are_that_nothing_is_in_flight_and_that_it_leaves() {
     let mut subscription = log.subscribe(Pace::AtOnce).unwrap();
     subscription.add(topics.clone().map(|topic| (topic, StartAt::Oldest)));
 
-    let scene = Scene::on(log, |config, _| config.tick = Duration::from_secs(60)).await;
+    // Kept here: a log that the interceptor alone holds ends with it, and with it the subscription.
+    let scene = Scene::on(log.clone(), |config, _| config.tick = Duration::from_secs(60)).await;
     scene.ready(&[Upstream::start().await.address]);
     let mut slow = scene.client().await;
     slow.send("GET /slow HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
