@@ -26,6 +26,6 @@ mod tools;
 pub use deadline::wait_until;
 pub use etcd::Etcd;
 pub use folder::Folder;
-pub use kafka::{Kafka, KafkaSettings};
+pub use kafka::{Certificates, Kafka, KafkaCluster, KafkaSettings, Listener, PASSWORD, USER};
 pub use ports::Port;
 pub use process::Process;
