@@ -28,6 +28,7 @@ bench: tools ## run the benchmarks and print their figures
 tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or PLIMSOLL_CACHE)
 	tools/kafka/fetch
 	tools/etcd/build
+	tools/debian-packages curl nghttp2-client python3-prometheus-client
 
 clean: ## remove what was built here; servers stay in ~/.cache/plimsoll
 	cargo clean

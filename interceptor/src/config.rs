@@ -2,6 +2,8 @@
 //!
 //! The KEDA HTTP Add-on's variables are taken over too: where one of them is set, it is the default of its flag.
 
+mod shown;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,11 +11,16 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser as _};
 use plimsoll_wire::go_duration;
+use serde::Serialize;
+
+pub use shown::Secret;
+pub(crate) use shown::shown;
 
 /// How the interceptor proxies and what it listens on.
 ///
-/// Durations are written as in Go (`500ms`, `1m30s`). Settings of the KEDA HTTP Add-on (`KEDA_HTTP_...`) still work.
-#[derive(Args, Clone, Debug)]
+/// Durations are written as in Go (`500ms`, `1m30s`). Settings of the KEDA HTTP Add-on (`KEDA_HTTP_...`) still work. All of them
+/// are shown by `/config` on the admin listener; what must not be seen is a [`Secret`].
+#[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Interceptor")]
 #[group(skip)]
 pub struct Config {
@@ -21,7 +28,7 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_PROXY_LISTEN", value_name = "ADDR:PORT", default_value = on_port("KEDA_HTTP_PROXY_PORT", 8080))]
     pub proxy_listen: SocketAddr,
 
-    /// Where /livez, /readyz, /metrics, /queue and /routes are served. Not for clients: it has no authentication.
+    /// Where /livez, /readyz, /metrics, /queue, /routes, /endpoints and /config are served. Not for clients: it has no authentication.
     #[arg(long, env = "PLIMSOLL_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value = on_port("KEDA_HTTP_ADMIN_PORT", 9091))]
     pub admin_listen: SocketAddr,
 
@@ -176,6 +183,8 @@ fn kept(text: String) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
@@ -198,6 +207,16 @@ mod tests {
         let error = parse(&["--connect-timeout", "soon"]).unwrap_err().to_string();
         assert!(error.contains("--connect-timeout") && error.contains("soon"), "{error}");
         assert!(parse(&["--max-header-bytes", "12"]).is_err());
+    }
+
+    #[test]
+    fn every_setting_is_shown_under_its_flags_name() {
+        let shown = shown(&parse(&["--connect-timeout", "750ms"]).unwrap());
+        for flag in Alone::command().get_arguments().filter_map(clap::Arg::get_long).filter(|flag| *flag != "help") {
+            assert!(shown.get(flag).is_some(), "{flag} is not in {shown:#}");
+        }
+        assert_eq!(shown["connect-timeout"], "750ms");
+        assert_eq!(shown["client-idle-timeout"], "3m");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -38,6 +38,14 @@ impl Endpoints {
                 workloads.remove(workload);
             }
         }
+    }
+
+    /// All workloads' ready endpoints, in the order of their names: for those who look.
+    pub(crate) fn all(&self) -> Vec<(WorkloadId, Arc<Ready>)> {
+        let workloads = self.workloads.lock();
+        let mut all: Vec<_> = workloads.iter().map(|(workload, ready)| (workload.clone(), ready.clone())).collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
     }
 
     /// The workload's ready endpoints, now and later.
@@ -101,16 +109,28 @@ pub(crate) struct Endpoint {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     in_flight: AtomicUsize,
+    picks: AtomicU64,
 }
 
 impl Endpoint {
     fn new(address: SocketAddr) -> Self {
-        Self { address, in_flight: AtomicUsize::new(0) }
+        Self { address, in_flight: AtomicUsize::new(0), picks: AtomicU64::new(0) }
+    }
+
+    /// Requests in flight there now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How often it has been chosen.
+    pub(crate) fn picks(&self) -> u64 {
+        self.picks.load(Ordering::Relaxed)
     }
 
     /// One more request in flight there, until the guard is dropped.
     pub(crate) fn enter(self: Arc<Self>) -> AtEndpoint {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.picks.fetch_add(1, Ordering::Relaxed);
         AtEndpoint { endpoint: self }
     }
 }

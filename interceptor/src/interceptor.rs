@@ -12,13 +12,13 @@ use parking_lot::RwLock;
 use plimsoll_wire::log::EventLog;
 use plimsoll_wire::resources::Workload;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{Config, shown};
 use crate::endpoints::Endpoints;
 use crate::ledger::{Clock, Ledger};
 use crate::metrics::Metrics;
@@ -73,6 +73,7 @@ pub struct Interceptor {
     metrics: Arc<Metrics>,
     registry: Arc<RwLock<Registry>>,
     ledger: Ledger,
+    endpoints: Endpoints,
     publisher: Publisher,
 }
 
@@ -93,13 +94,13 @@ impl Interceptor {
         let ledger = Ledger::new(Clock::start());
         let metrics = Arc::new(Metrics::default());
         let mut registry = Registry::default();
-        metrics.register(&mut registry, ledger.clone());
+        metrics.register(&mut registry);
         // Random: a clock that was set back would give an old run's number again.
         let incarnation = rand::random();
         let publishing = publish::Config { name: config.interceptor_name.clone(), incarnation, tick: config.tick };
         let published = publish::Metrics::register(registry.sub_registry_with_prefix("interceptor"));
         let publisher = Publisher::new(publishing, ledger.clone(), log, published);
-        let mut tables = Tables::new(config.clone(), ledger.clone(), endpoints, metrics.clone());
+        let mut tables = Tables::new(config.clone(), ledger.clone(), endpoints.clone(), metrics.clone());
         tables.apply(resources.borrow_and_update().clone());
         let registry = Arc::new(RwLock::new(registry));
         Ok(Self {
@@ -113,6 +114,7 @@ impl Interceptor {
             metrics,
             registry,
             ledger,
+            endpoints,
             publisher,
         })
     }
@@ -146,6 +148,7 @@ impl Interceptor {
             metrics,
             registry,
             ledger,
+            endpoints,
             publisher,
         } = self;
         let count = config.threads().get();
@@ -153,7 +156,7 @@ impl Interceptor {
         let _abort_when_dropped = stops.abort.clone().drop_guard();
         let table = tables.current();
         let settings = Settings::new(&config, count);
-        let shared = Shared { settings, metrics, table: table.clone(), stops: stops.clone() };
+        let shared = Shared { settings, metrics: metrics.clone(), table: table.clone(), stops: stops.clone() };
         let threads = threads::start(&proxy, count, &shared).map_err(Error::Threads)?;
         drop(proxy);
 
@@ -163,10 +166,21 @@ impl Interceptor {
         let published = tasks.spawn(publisher.run(publishing.clone()));
         tasks.spawn(tables.follow(resources, serving.clone()));
         let ready = Arc::new(AtomicBool::new(true));
-        let shown = Admin { ready: ready.clone(), registry, ledger, table };
-        tasks.spawn(admin::serve(admin, shown, serving.clone()));
+        let routes = table.load().workloads.len();
+        let pages = Admin {
+            ready: ready.clone(),
+            registry,
+            metrics,
+            ledger,
+            endpoints,
+            table,
+            settings: Arc::new(shown(&config)),
+            scraping: Arc::new(Semaphore::new(1)),
+        };
+        tasks.spawn(admin::serve(admin, pages, serving.clone()));
         tasks.close();
-        info!(%proxy_addr, %admin_addr, threads = count, name = config.interceptor_name, "the interceptor serves");
+        let (version, name) = (env!("CARGO_PKG_VERSION"), &config.interceptor_name);
+        info!(version, name, %proxy_addr, %admin_addr, threads = count, routes, "the interceptor serves");
 
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

@@ -1,6 +1,7 @@
 //! What happens to a request, from its arrival to its departure.
 
 mod body;
+mod end;
 mod exchange;
 mod forward;
 mod headers;
@@ -17,10 +18,12 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Versi
 use hyper::body::Incoming;
 
 pub(crate) use body::ResponseBody;
+pub(crate) use end::End;
 pub(crate) use exchange::Exchange;
 pub(crate) use refusal::Refusal;
 
 use crate::metrics::Metrics;
+use crate::routes::Route;
 use crate::routing;
 use crate::server::client::Client;
 use crate::server::worker::Worker;
@@ -54,18 +57,13 @@ where
 }
 
 async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
-    if request.method() == Method::CONNECT {
-        return Refusal::Connect.into_response(None);
-    }
-    let authority = match headers::authority(&request) {
-        Ok(authority) => authority,
-        Err(refusal) => return refusal.into_response(None),
-    };
-    let host = routing::host(authority);
-    let route = worker.with_table(|table| table.index.find(&host, request.uri().path(), request.headers()).cloned());
-    let Some(route) = route else {
-        worker.metrics.unrouted.inc();
-        return Refusal::NoRoute { host: host.into_owned() }.into_response(None);
+    let route = match route_of(worker, &request) {
+        Ok(route) => route,
+        Err(refusal) => {
+            let response = refusal.into_response(None);
+            worker.metrics.refused(request.method(), response.status());
+            return response;
+        }
     };
     let mut exchange = Exchange::begin(route, request.method());
     let mut response = match forward::forward(worker, client, &mut exchange, request).await {
@@ -88,6 +86,22 @@ async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>
     // The client's connection decides how the response is framed, not the endpoint's.
     *response.version_mut() = Version::HTTP_11;
     response
+}
+
+/// Where the request belongs.
+///
+/// # Errors
+/// Where it is none for a reverse proxy, or no route matches.
+fn route_of(worker: &Worker, request: &Request<Incoming>) -> Result<Arc<Route>, Refusal> {
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let host = routing::host(headers::authority(request)?);
+    let route = worker.with_table(|table| table.index.find(&host, request.uri().path(), request.headers()).cloned());
+    route.ok_or_else(|| {
+        worker.metrics.unrouted.inc();
+        Refusal::NoRoute { host: host.into_owned() }
+    })
 }
 
 fn mark_cold_start(worker: &Worker, response: &mut Response<ResponseBody>, cold: bool) {

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::forward::Answered;
-use super::{Exchange, headers};
+use super::{End, Exchange, headers};
 use crate::endpoints::AtEndpoint;
 use crate::server::client::ActiveRequest;
 use crate::server::worker::Worker;
@@ -22,8 +22,8 @@ use crate::upstream::connection::Interrupted;
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     content: Content,
-    /// Both only wait to be dropped.
-    _exchange: Option<Exchange>,
+    exchange: Option<Exchange>,
+    /// Only waits to be dropped.
     active: Option<ActiveRequest>,
 }
 
@@ -47,12 +47,12 @@ struct Forwarded {
 impl ResponseBody {
     /// Nothing, and nobody departs with it.
     pub(crate) fn empty() -> Self {
-        Self { content: Content::Text(None), _exchange: None, active: None }
+        Self { content: Content::Text(None), exchange: None, active: None }
     }
 
     /// A short text of our own.
     pub(crate) fn text(text: Bytes, exchange: Option<Exchange>) -> Self {
-        Self { content: Content::Text(Some(text)), _exchange: exchange, active: None }
+        Self { content: Content::Text(Some(text)), exchange, active: None }
     }
 
     /// The client's connection is busy until this body has been sent.
@@ -79,7 +79,11 @@ pub(crate) fn respond(worker: &Rc<Worker>, mut exchange: Exchange, answered: Ans
     } else if forwarded.incoming.is_end_stream() {
         forwarded.finish();
     }
-    let body = ResponseBody { content: Content::Forwarded(forwarded), _exchange: Some(exchange), active: None };
+    if forwarded.incoming.is_end_stream() {
+        // hyper reads no further, and sends what there is of the head.
+        exchange.ends(End::Finished);
+    }
+    let body = ResponseBody { content: Content::Forwarded(forwarded), exchange: Some(exchange), active: None };
     Response::from_parts(head, body)
 }
 
@@ -120,10 +124,21 @@ impl Body for ResponseBody {
     type Error = Interrupted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        match &mut self.get_mut().content {
-            Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Content::Forwarded(forwarded) => forwarded.poll_frame(cx),
+        let Self { content, exchange, .. } = self.get_mut();
+        let forwarded = match content {
+            Content::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Content::Forwarded(forwarded) => forwarded,
+        };
+        let frame = forwarded.poll_frame(cx);
+        if let (Poll::Ready(read), Some(exchange)) = (&frame, exchange) {
+            match read {
+                Some(Ok(_)) if !forwarded.incoming.is_end_stream() => {}
+                Some(Ok(_)) | None => exchange.ends(End::Finished),
+                Some(Err(Interrupted::Broken(_))) => exchange.ends(End::UpstreamFailed),
+                Some(Err(Interrupted::RequestTimeout)) => exchange.ends(End::Timeout),
+            }
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::End;
 use crate::ledger::InFlight;
 use crate::metrics::method_label;
 use crate::routes::Route;
@@ -19,40 +20,76 @@ pub(crate) struct Exchange {
     in_flight: InFlight,
     method: &'static str,
     status: Option<StatusCode>,
-    was_held: bool,
+    /// The client has gone, unless it turns out otherwise.
+    end: End,
+    hold: Hold,
+}
+
+/// Whether a request waits for a cold start, or has.
+#[derive(Debug, Clone, Copy)]
+enum Hold {
+    Never,
+    Since(Instant),
+    Over,
 }
 
 impl Exchange {
     /// Counts an arrival.
     pub(crate) fn begin(route: Arc<Route>, method: &Method) -> Self {
         let in_flight = route.totals.admit();
-        Self { route, began: Instant::now(), in_flight, method: method_label(method), status: None, was_held: false }
+        Self {
+            route,
+            began: Instant::now(),
+            in_flight,
+            method: method_label(method),
+            status: None,
+            end: End::ClientGone,
+            hold: Hold::Never,
+        }
     }
 
     /// It waits for a cold start from now on.
     pub(crate) fn hold(&mut self) {
-        self.was_held = true;
+        self.hold = Hold::Since(Instant::now());
         self.in_flight.hold();
     }
 
     /// It waits no more.
     pub(crate) fn release(&mut self) {
+        if let Hold::Since(since) = self.hold {
+            self.hold = Hold::Over;
+            self.route.metrics.cold_start.observe(since.elapsed());
+        }
         self.in_flight.release();
     }
 
     /// Whether it has waited for a cold start.
     pub(crate) fn was_held(&self) -> bool {
-        self.was_held
+        !matches!(self.hold, Hold::Never)
+    }
+
+    /// It is sent to an endpoint now. `waited_until` is none where it did not have to wait for anything.
+    pub(crate) fn sent(&mut self, waited_until: Option<Instant>) {
+        if let Some(until) = waited_until {
+            self.route.metrics.queue.observe(until - self.began);
+        }
     }
 
     /// The response has this status.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
     }
+
+    /// It ends so. The last word counts; without one the client has gone.
+    pub(crate) fn ends(&mut self, end: End) {
+        self.end = end;
+    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.route.metrics.ended(self.method, self.status, self.began.elapsed());
+        // A client that leaves while it is held never sees a release.
+        self.release();
+        self.route.metrics.ended(self.method, self.status, self.end, self.began.elapsed());
     }
 }

@@ -75,6 +75,7 @@ pub(crate) async fn forward(
         };
         let used = connection.is_used();
         let again = if used { copy(&request) } else { None };
+        exchange.sent(attempts.began);
         let began = attempts.began.unwrap_or(exchange.began);
         let patience = Patience { until, after_sent: limits.response_header };
         match connection.send(request, began, patience).await {

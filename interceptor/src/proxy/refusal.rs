@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::{Exchange, ResponseBody};
+use super::{End, Exchange, ResponseBody};
 
 /// Why a request gets no response of its workload.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +53,21 @@ impl Refusal {
         }
     }
 
+    /// What the request ends by.
+    fn end(&self) -> End {
+        match self {
+            Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout => End::Timeout,
+            Self::UpstreamFailed(_) => End::UpstreamFailed,
+            _ => End::Refused,
+        }
+    }
+
     /// The answer; the exchange ends when it has been sent.
     pub(crate) fn into_response(self, mut exchange: Option<Exchange>) -> Response<ResponseBody> {
         let status = self.status();
         if let Some(exchange) = &mut exchange {
             exchange.answered(status);
+            exchange.ends(self.end());
         }
         let text = Bytes::from(format!("{self}\n"));
         let mut response = Response::new(ResponseBody::text(text, exchange));

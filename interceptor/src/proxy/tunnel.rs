@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::forward::Answered;
-use super::{Exchange, Refusal, ResponseBody, headers};
+use super::{End, Exchange, Refusal, ResponseBody, headers};
 use crate::endpoints::AtEndpoint;
 use crate::server::worker::Worker;
 
@@ -35,14 +35,23 @@ pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answer
     response.map(|_| ResponseBody::empty())
 }
 
-async fn join(client: OnUpgrade, mut endpoint: TcpStream, read: Bytes, exchange: Exchange, at_endpoint: AtEndpoint) {
+async fn join(
+    client: OnUpgrade,
+    mut endpoint: TcpStream,
+    read: Bytes,
+    mut exchange: Exchange,
+    at_endpoint: AtEndpoint,
+) {
     let outcome = async {
         let mut client = TokioIo::new(client.await.map_err(std::io::Error::other)?);
         client.write_all(&read).await?;
         tokio::io::copy_bidirectional(&mut client, &mut endpoint).await
     };
     match outcome.await {
-        Ok((sent_bytes, received_bytes)) => debug!(sent_bytes, received_bytes, "a tunnel has ended"),
+        Ok((sent_bytes, received_bytes)) => {
+            exchange.ends(End::Finished);
+            debug!(sent_bytes, received_bytes, "a tunnel has ended");
+        }
         Err(error) => debug!("a tunnel broke off: {error}"),
     }
     drop((exchange, at_endpoint));

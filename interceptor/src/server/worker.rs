@@ -78,6 +78,8 @@ pub(crate) struct Worker {
     random: RefCell<SmallRng>,
     clients: RefCell<HashMap<u64, Watched>>,
     accepted: Cell<u64>,
+    /// Idle connections to endpoints, as the metrics know.
+    pooled: Cell<i64>,
 }
 
 /// A client's connection, and for how many sweeps it has been as it is.
@@ -101,6 +103,7 @@ impl Worker {
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             clients: RefCell::default(),
             accepted: Cell::new(0),
+            pooled: Cell::new(0),
         })
     }
 
@@ -158,6 +161,7 @@ impl Worker {
     /// Ends what has been idle for too long.
     pub(crate) fn sweep(&self, now: Instant) {
         self.pool.sweep(now);
+        self.show_pool(self.pool.len());
         for watched in self.clients.borrow_mut().values_mut() {
             let idleness = watched.served.client.swept();
             if idleness != watched.idleness {
@@ -178,9 +182,21 @@ impl Worker {
         }
     }
 
+    /// Tells how many idle connections to endpoints there are on this thread.
+    fn show_pool(&self, connections: usize) {
+        let connections = i64::try_from(connections).unwrap_or(i64::MAX);
+        self.metrics.pooled.inc_by(connections - self.pooled.replace(connections));
+    }
+
     /// Lets every connection end when its requests have been answered.
     pub(crate) fn finish(&self) {
         self.clients.borrow().values().for_each(|watched| watched.served.order(Order::Finish));
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.show_pool(0);
     }
 }
 

@@ -63,6 +63,11 @@ impl Pool {
         }
     }
 
+    /// How many connections are idle.
+    pub(crate) fn len(&self) -> usize {
+        self.idle.borrow().count
+    }
+
     /// Closes what has been idle too long, and what the endpoint has closed.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();

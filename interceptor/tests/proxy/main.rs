@@ -9,6 +9,7 @@ mod connections;
 mod departures;
 mod forwarding;
 mod http2;
+mod prometheus;
 mod resolve;
 mod scene;
 mod shutdown;
