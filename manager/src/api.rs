@@ -56,6 +56,9 @@ pub struct WorkloadView {
     pub last_arrival_unix_ms: Option<u64>,
     /// Up to when the values have evidence, likewise.
     pub evidence_unix_ms: Option<u64>,
+    /// Whether an interceptor is missing: its last contribution stands, and where a value is zero KEDA gets an error in its place.
+    #[serde(default)]
+    pub zero_is_unknown: bool,
     /// What KEDA is told now, with the terms that it is made of; none while unknown.
     pub told: Option<Told>,
 }

@@ -234,6 +234,12 @@ impl Cell {
         }
     }
 
+    /// Whether it is known that nothing is in flight and no interceptor is missing: only then may a zero be told.
+    #[must_use]
+    pub fn zero_is_known(&self) -> bool {
+        self.best().is_ok_and(|heard| heard.answer.in_flight == 0 && !heard.answer.zero_is_unknown)
+    }
+
     /// The newest answer, known or not, for showing.
     #[must_use]
     pub fn newest(&self) -> Option<Heard> {
@@ -263,6 +269,12 @@ impl Cell {
     #[must_use]
     pub fn active_until(&self) -> watch::Receiver<Option<Instant>> {
         self.active_until.lock().subscribe()
+    }
+
+    /// Whether the workload is active now, by what has been heard: calls and streams go by the same instant.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active_until.lock().borrow().is_some_and(|until| until > Instant::now())
     }
 
     /// Frames a second.

@@ -36,8 +36,14 @@ pub struct Config {
     pub topic_grace: Duration,
 
     /// A stream of KEDA's is ended (and opened anew by KEDA) at this age, less up to a tenth.
-    #[arg(long, env = "PLIMSOLL_MAX_STREAM_AGE", value_name = "DURATION", default_value = "1h", value_parser = go_duration::parse)]
+    #[arg(long, env = "PLIMSOLL_MAX_STREAM_AGE", value_name = "DURATION", default_value = "1h", value_parser = at_least_a_second)]
     pub max_stream_age: Duration,
+}
+
+/// Shorter, and KEDA would do nothing but open streams.
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    let duration = go_duration::parse(text).map_err(|error| error.to_string())?;
+    if duration < Duration::from_secs(1) { Err("at least 1s".to_owned()) } else { Ok(duration) }
 }
 
 impl Config {

@@ -1,5 +1,7 @@
 //! KEDA's external scaler over gRPC: every answer comes at once, from memory.
 
+mod activity;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,6 @@ use plimsoll_wire::scaler::{
     ScaledObjectRef,
 };
 use plimsoll_wire::topic::WorkloadId;
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -97,12 +97,13 @@ impl Scaler {
 
     /// The values told for one workload, or why they are unknown.
     fn values(&self, entry: &Entry) -> Result<Values, Status> {
-        let heard = self.cell(entry).best().map_err(|unknown| self.unknown(entry, &unknown))?;
+        let cell = self.cell(entry);
+        let heard = cell.best().map_err(|unknown| self.unknown(entry, &unknown))?;
         let scaling = &entry.workload.scaling;
         Ok(Values {
             concurrency: told::concurrency(&heard.answer, scaling).value,
             rate: told::request_rate(&heard.answer, scaling).value,
-            active: told::activity(&heard.answer, self.activity_window, heard.at.elapsed()).active,
+            active: cell.is_active() || told::activity(&heard.answer, self.activity_window, heard.at.elapsed()).active,
             zero_is_unknown: heard.answer.zero_is_unknown,
         })
     }
@@ -232,7 +233,7 @@ impl ExternalScaler for Scaler {
         let object = request.get_ref();
         let (states, jitter) = match self.asked(Some(object))? {
             Asked::Route(entry) | Asked::Object(entry) => {
-                (activity_stream(self.cell(&entry).active_until()).boxed(), tenth(&entry.workload.id))
+                (activity::stream(self.cell(&entry)).boxed(), tenth(&entry.workload.id))
             }
             Asked::All { .. } => (
                 self.clone().all_stream().boxed(),
@@ -310,25 +311,6 @@ impl ExternalScaler for Scaler {
         }
         Ok(Response::new(GetMetricsResponse { metric_values }))
     }
-}
-
-/// The state once, then only changes: `true` as soon as the board hears of it, `false` when the activity window has lapsed. It ends when the
-/// workload is gone.
-fn activity_stream(until: watch::Receiver<Option<Instant>>) -> impl Stream<Item = bool> + Send {
-    futures::stream::unfold((until, None), |(mut watched, told)| async move {
-        let now_active = loop {
-            let until = *watched.borrow_and_update();
-            let active = until.is_some_and(|until| until > Instant::now());
-            if told != Some(active) {
-                break active;
-            }
-            match until {
-                Some(until) if active => tokio::time::sleep_until(until).await,
-                _ => watched.changed().await.ok()?,
-            }
-        };
-        Some((now_active, (watched, Some(now_active))))
-    })
 }
 
 async fn ended(shutdown: CancellationToken, age: Duration) {

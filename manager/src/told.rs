@@ -71,7 +71,7 @@ pub struct RequestRate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Activity {
-    /// What KEDA gets.
+    /// What KEDA gets. Requests that were in flight within the window count too, where this manager has heard of them.
     pub active: bool,
     /// Requests in flight now.
     pub in_flight: u64,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use plimsoll_scheduler::plan::Plan;
 use plimsoll_scheduler::solve::TopicLoad;
-use plimsoll_wire::log::{LogError, Topic, TopicSpec};
+use plimsoll_wire::log::{EventLog, LogError, Topic, TopicSpec};
 use plimsoll_wire::topic;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -18,6 +18,10 @@ use crate::catalogue::Catalogue;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two looks whether all topics are still there: one deleted by hand is made anew.
+const LIST_EVERY: Duration = Duration::from_secs(30);
+/// A topic that was refused is tried again after this long, so that it keeps no other from being made.
+const REFUSED: Duration = Duration::from_secs(10);
 /// Topics created in one call.
 const BATCH: usize = 500;
 /// Topics deleted in one call: few, since a workload may come back meanwhile.
@@ -77,17 +81,52 @@ impl TopicLife {
     }
 }
 
+/// What is known of the topics in the log.
+#[derive(Debug, Default)]
+struct Known {
+    made: BTreeSet<Topic>,
+    /// When each that could not be made may be tried again.
+    refused: BTreeMap<Topic, Instant>,
+    listed: Option<Instant>,
+}
+
+impl Known {
+    /// The next topics to make.
+    fn missing(&mut self, wanted: &BTreeSet<Topic>, now: Instant) -> Vec<Topic> {
+        self.made.retain(|topic| wanted.contains(topic));
+        self.refused.retain(|topic, again| wanted.contains(topic) && *again > now);
+        wanted.difference(&self.made).filter(|topic| !self.refused.contains_key(*topic)).take(BATCH).cloned().collect()
+    }
+
+    /// Forgets what somebody else has deleted.
+    ///
+    /// # Errors
+    /// Where the log can't be asked.
+    async fn look(&mut self, log: &dyn EventLog) -> Result<(), LogError> {
+        if self.listed.is_some_and(|listed| listed.elapsed() < LIST_EVERY) || self.made.is_empty() {
+            return Ok(());
+        }
+        let there: BTreeSet<String> = log.list_topics().await?.into_iter().collect();
+        self.listed = Some(Instant::now());
+        let before = self.made.len();
+        self.made.retain(|topic| there.contains(&**topic));
+        if self.made.len() < before {
+            warn!(topics = before - self.made.len(), "topics have been deleted by somebody else; making them anew");
+        }
+        Ok(())
+    }
+}
+
 /// Creates and deletes until the term ends.
 pub async fn keep(leader: &Leader, life: &TopicLife) {
-    let mut made: BTreeSet<Topic> = BTreeSet::new();
+    let mut known = Known::default();
     let mut trouble = false;
     loop {
-        let wanted = wanted(leader);
-        made.retain(|topic| wanted.contains(topic));
-        let missing: Vec<Topic> = wanted.difference(&made).take(BATCH).cloned().collect();
-        let created = create(leader, &missing, &mut made).await;
+        let looked = known.look(&*leader.log).await;
+        let missing = known.missing(&wanted(leader), Instant::now());
+        let created = create(leader, &missing, &mut known).await;
         // One topic that can't be made keeps no other from being deleted.
-        let pause = match created.and(delete(leader, life).await) {
+        let pause = match looked.and(created).and(delete(leader, life).await) {
             Ok(()) => {
                 if trouble {
                     info!("the log's administration answers again");
@@ -116,7 +155,7 @@ fn wanted(leader: &Leader) -> BTreeSet<Topic> {
 }
 
 /// The first failure; what went well is kept all the same.
-async fn create(leader: &Leader, missing: &[Topic], made: &mut BTreeSet<Topic>) -> Result<(), LogError> {
+async fn create(leader: &Leader, missing: &[Topic], known: &mut Known) -> Result<(), LogError> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -128,9 +167,15 @@ async fn create(leader: &Leader, missing: &[Topic], made: &mut BTreeSet<Topic>) 
         match outcome {
             Ok(new) => {
                 created += usize::from(new);
-                made.insert(topic.clone());
+                known.made.insert(topic.clone());
             }
-            Err(error) => failed = failed.and(Err(error)),
+            Err(error) => {
+                // A log out of reach is out of reach for all; a refusal is about this topic.
+                if matches!(error, LogError::Refused { .. }) {
+                    known.refused.insert(topic.clone(), Instant::now() + REFUSED);
+                }
+                failed = failed.and(Err(error));
+            }
         }
     }
     if created > 0 {

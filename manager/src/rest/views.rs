@@ -15,6 +15,7 @@ pub fn workload(rest: &Rest, entry: &Entry) -> WorkloadView {
     let workload = &entry.workload;
     let cell = rest.board.cell(&entry.topic);
     let best = cell.best();
+    let missing = best.as_ref().is_ok_and(|heard| heard.answer.zero_is_unknown);
     let heard = best.as_ref().ok().cloned().or_else(|| cell.newest());
     let answer = heard.as_ref().map(|heard| &heard.answer);
     WorkloadView {
@@ -41,9 +42,12 @@ pub fn workload(rest: &Rest, entry: &Entry) -> WorkloadView {
         interceptors: answer.map(|answer| answer.interceptors),
         last_arrival_unix_ms: answer.map(|answer| answer.last_arrival_unix_ms).filter(|ms| *ms > 0),
         evidence_unix_ms: answer.map(|answer| answer.evidence_unix_ms).filter(|ms| *ms > 0),
-        told: best
-            .ok()
-            .map(|heard| told::tell(&heard.answer, &workload.scaling, rest.activity_window, heard.at.elapsed())),
+        zero_is_unknown: missing,
+        told: best.ok().map(|heard| {
+            let mut told = told::tell(&heard.answer, &workload.scaling, rest.activity_window, heard.at.elapsed());
+            told.activity.active |= cell.is_active();
+            told
+        }),
     }
 }
 
