@@ -6,13 +6,12 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use plimsoll_interceptor::{Config, Endpoints, Parts};
 use plimsoll_wire::log::{Append, EventLog, LogError, Pace, Subscription, Topic, TopicSpec};
-use plimsoll_wire::resources::{Backend, Kind, Port, Rule, Scaling, Timeouts, Workload};
+use plimsoll_wire::resources::{Backend, Port, Rule, Workload};
 use plimsoll_wire::topic::WorkloadId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -55,22 +54,10 @@ async fn main() -> Result<()> {
     let upstreams = arguments.map(|upstream| Ok(upstream.parse()?)).collect::<Result<Vec<SocketAddr>>>()?;
 
     let id = WorkloadId::new("default", "all");
+    let target = Backend { service: "127.0.0.1".to_owned(), port: Port::Number(1) };
     let workload = Workload {
-        id: id.clone(),
-        kind: Kind::InterceptorRoute,
         rules: vec![Rule { hosts: vec!["*".to_owned()], paths: vec!["/".to_owned()], headers: Vec::new() }],
-        target: Backend { service: "127.0.0.1".to_owned(), port: Port::Number(1) },
-        scaling: Scaling {
-            concurrency_target: Some(100),
-            rate_target: None,
-            concurrency_window: Duration::from_secs(15),
-            rate_window: Duration::from_secs(60),
-            min_replicas: None,
-            max_replicas: None,
-        },
-        provider: "default".to_owned(),
-        timeouts: Timeouts::default(),
-        created: None,
+        ..Workload::new(id.clone(), target)
     };
     let (_routes, routes) = watch::channel(Arc::new(vec![workload]));
     let endpoints = Endpoints::new();

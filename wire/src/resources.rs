@@ -3,17 +3,25 @@
 //! Both kinds of the KEDA HTTP Add-on (`HTTPScaledObject` v1alpha1 and `InterceptorRoute` v1beta1 of `http.keda.sh`) become
 //! the same [`Workload`]; nothing outside this module knows which kind it was.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::topic::WorkloadId;
 
+mod backend;
 mod check;
+mod cold_start;
 pub mod files;
 pub mod http_scaled_object;
 pub mod interceptor_route;
 mod invalid;
 pub mod metadata;
 
+pub use backend::{Affinity, Backend, BackendProtocol, Port};
+pub use cold_start::{
+    ColdStart, ConfigMapBody, FixedBody, FixedResponse, INDEX_KEY, INLINE_BODY_MAX, Overflow, RESPONSE_BODY_LABEL,
+    ResponseMode, StaticRoute,
+};
 pub use invalid::Invalid;
 
 /// The window of concurrency where the resource names none (annotation `plimsoll.io/concurrency-window`).
@@ -44,8 +52,48 @@ pub struct Workload {
     pub provider: String,
     /// How long its requests may take; none takes the process-wide value, zero is off.
     pub timeouts: Timeouts,
+    /// What becomes of requests that come while no endpoint is ready.
+    pub cold_start: ColdStart,
+    /// Requests that are no load; the first one that matches a request decides.
+    pub static_routes: Vec<StaticRoute>,
+    /// Requests at once that one endpoint gets at most (annotation `plimsoll.io/concurrency-limit`); none is no bound.
+    pub concurrency_limit: Option<NonZeroU32>,
+    /// What keeps a client at one endpoint (annotation `plimsoll.io/affinity`).
+    pub affinity: Option<Affinity>,
+    /// What its endpoints speak, where the resource says so (annotation `plimsoll.io/backend-protocol`).
+    pub backend_protocol: Option<BackendProtocol>,
     /// When the resource was made (RFC 3339 `creationTimestamp`), where it says so: the older one wins among equal routes.
     pub created: Option<String>,
+}
+
+impl Workload {
+    /// A workload that scales on [`DEFAULT_TARGET_VALUE`] requests in flight for each replica, says nothing else, and has
+    /// no rule yet.
+    #[must_use]
+    pub fn new(id: WorkloadId, target: Backend) -> Self {
+        Self {
+            id,
+            kind: Kind::InterceptorRoute,
+            rules: Vec::new(),
+            target,
+            scaling: Scaling {
+                concurrency_target: Some(DEFAULT_TARGET_VALUE.unsigned_abs()),
+                rate_target: None,
+                concurrency_window: DEFAULT_CONCURRENCY_WINDOW,
+                rate_window: DEFAULT_RATE_WINDOW,
+                min_replicas: None,
+                max_replicas: None,
+            },
+            provider: DEFAULT_PROVIDER.to_owned(),
+            timeouts: Timeouts::default(),
+            cold_start: ColdStart::default(),
+            static_routes: Vec::new(),
+            concurrency_limit: None,
+            affinity: None,
+            backend_protocol: None,
+            created: None,
+        }
+    }
 }
 
 /// Which custom resource described a workload.
@@ -77,24 +125,6 @@ pub struct HeaderRule {
     pub value: Option<String>,
 }
 
-/// A service and its port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    /// In a cluster a Service of the workload's namespace; in route files a host name or an address.
-    pub service: String,
-    /// Its port.
-    pub port: Port,
-}
-
-/// A port by number or by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Port {
-    /// By number.
-    Number(u16),
-    /// By the name it has in the Service.
-    Name(String),
-}
-
 /// What a workload scales on: at least one of the two.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scaling {
@@ -121,6 +151,10 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// From the request sent to the response's header.
     pub response_header: Option<Duration>,
+    /// Making one connection to an endpoint (annotation `plimsoll.io/connect-timeout`).
+    pub connect: Option<Duration>,
+    /// Between two pieces of a body, either way (annotation `plimsoll.io/idle-timeout`).
+    pub idle: Option<Duration>,
 }
 
 /// A resource that can't be used, and why. The others go on.

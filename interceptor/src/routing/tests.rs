@@ -1,32 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
-
 use http::HeaderValue;
-use plimsoll_wire::resources::{Backend, Kind, Port, Rule, Scaling, Timeouts};
+use plimsoll_wire::resources::{Backend, Port, Rule};
 use plimsoll_wire::topic::WorkloadId;
 use proptest::prelude::*;
 
 use super::*;
 
 fn workload(name: &str, rules: Vec<Rule>, created: Option<&str>) -> Workload {
-    Workload {
-        id: WorkloadId::new("default", name),
-        kind: Kind::InterceptorRoute,
-        rules,
-        target: Backend { service: "127.0.0.1".to_owned(), port: Port::Number(80) },
-        scaling: Scaling {
-            concurrency_target: Some(1),
-            rate_target: None,
-            concurrency_window: Duration::from_secs(15),
-            rate_window: Duration::from_secs(60),
-            min_replicas: None,
-            max_replicas: None,
-        },
-        provider: "default".to_owned(),
-        timeouts: Timeouts::default(),
-        created: created.map(str::to_owned),
-    }
+    let target = Backend { service: "127.0.0.1".to_owned(), port: Port::Number(80) };
+    Workload { rules, created: created.map(str::to_owned), ..Workload::new(WorkloadId::new("default", name), target) }
 }
 
 fn rule(hosts: &[&str], paths: &[&str], headers: &[(&str, Option<&str>)]) -> Rule {

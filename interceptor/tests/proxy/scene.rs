@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use plimsoll_interceptor::{Config, Endpoints, Error, Interceptor, Parts};
 use plimsoll_wire::log::{Append, EventLog, LogError, Pace, Subscription, Topic, TopicSpec};
-use plimsoll_wire::resources::{Backend, Kind, Port, Rule, Scaling, Timeouts, Workload};
+use plimsoll_wire::resources::{Backend, Port, Rule, Workload};
 use plimsoll_wire::topic::WorkloadId;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -60,22 +60,10 @@ pub fn app() -> WorkloadId {
 }
 
 pub fn workload() -> Workload {
+    let target = Backend { service: "127.0.0.1".to_owned(), port: Port::Number(1) };
     Workload {
-        id: app(),
-        kind: Kind::InterceptorRoute,
         rules: vec![Rule { hosts: vec!["app.test".to_owned()], paths: vec!["/".to_owned()], headers: Vec::new() }],
-        target: Backend { service: "127.0.0.1".to_owned(), port: Port::Number(1) },
-        scaling: Scaling {
-            concurrency_target: Some(1),
-            rate_target: None,
-            concurrency_window: Duration::from_secs(15),
-            rate_window: Duration::from_secs(60),
-            min_replicas: None,
-            max_replicas: None,
-        },
-        provider: "default".to_owned(),
-        timeouts: Timeouts::default(),
-        created: None,
+        ..Workload::new(app(), target)
     }
 }
 

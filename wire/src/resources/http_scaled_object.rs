@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::interceptor_route::{Concurrency, HeaderMatch, ScalingMetric};
 use super::metadata::Metadata;
-use super::{DEFAULT_TARGET_VALUE, Invalid, Kind, Rule, Scaling, Timeouts, Workload, check};
+use super::{Backend, ColdStart, DEFAULT_TARGET_VALUE, Invalid, Kind, Rule, Scaling, Timeouts, Workload, check};
 
 /// How long a request waits before it goes to the failover service, where the resource doesn't say.
 const DEFAULT_FAILOVER_SECONDS: i32 = 30;
+/// The path of the failover service.
+const FAILOVER: &str = "spec.coldStartTimeoutFailoverRef";
 
 /// An `HTTPScaledObject` as it stands in a file or a cluster, unchecked. Unknown fields are dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +152,12 @@ impl HttpScaledObjectSpec {
             rules: vec![self.rule()?],
             scaling: self.scaling(metadata)?,
             provider: metadata.provider()?,
-            timeouts: self.timeouts()?,
+            timeouts: metadata.timeouts(self.timeouts()?)?,
+            cold_start: ColdStart { fallback: self.fallback()?, ..ColdStart::default() },
+            static_routes: Vec::new(),
+            concurrency_limit: metadata.concurrency_limit()?,
+            affinity: metadata.affinity()?,
+            backend_protocol: metadata.backend_protocol()?,
             created: metadata.creation_timestamp.clone(),
         })
     }
@@ -159,7 +166,7 @@ impl HttpScaledObjectSpec {
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
         let parts = [
-            (self.cold_start_timeout_failover_ref.is_some(), "spec.coldStartTimeoutFailoverRef"),
+            (self.cold_start_timeout_failover_ref.is_some(), FAILOVER),
             (self.scaledown_period.is_some(), "spec.scaledownPeriod"),
             (self.initial_cooldown_period.is_some(), "spec.initialCooldownPeriod"),
         ];
@@ -197,20 +204,30 @@ impl HttpScaledObjectSpec {
         Ok(Scaling { min_replicas, max_replicas, ..said.targets(metadata)? })
     }
 
+    fn fallback(&self) -> Result<Option<Backend>, Invalid> {
+        let failover = self.cold_start_timeout_failover_ref.as_ref();
+        let backend =
+            |to: &FailoverRef| check::backend(FAILOVER, "service", &to.service, to.port, to.port_name.as_deref());
+        failover.map(backend).transpose()
+    }
+
     fn timeouts(&self) -> Result<Timeouts, Invalid> {
         let said = self.timeouts.clone().unwrap_or_default();
         let wait = check::duration("spec.timeouts.conditionWait", said.condition_wait.as_deref())?;
         let header = check::duration("spec.timeouts.responseHeader", said.response_header.as_deref())?;
         let or_unset = |limit: Option<Duration>| limit.filter(|limit| !limit.is_zero());
         // As in the add-on, a failover's own time goes before the resource's timeout.
-        let failover = self.cold_start_timeout_failover_ref.as_ref().and_then(|failover| {
+        let failover = self.cold_start_timeout_failover_ref.as_ref().map(|failover| {
             let seconds = failover.timeout_seconds.unwrap_or(DEFAULT_FAILOVER_SECONDS);
-            u64::try_from(seconds).ok().map(Duration::from_secs)
+            let refused = |_| Invalid::value(format!("{FAILOVER}.timeoutSeconds"), &seconds, "write 1 or more");
+            u64::try_from(seconds).map(Duration::from_secs).map_err(refused)
         });
+        let failover = failover.transpose()?;
         Ok(Timeouts {
             readiness: or_unset(failover).or(or_unset(wait)),
             request: None,
             response_header: or_unset(header),
+            ..Timeouts::default()
         })
     }
 }

@@ -1,11 +1,15 @@
 //! `InterceptorRoute` v1beta1 of `http.keda.sh`, and the [`Workload`] that it describes.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 use super::{DEFAULT_RATE_WINDOW, DEFAULT_TARGET_VALUE, Invalid, Kind, Rule, Scaling, Timeouts, Workload, check};
+
+mod cold_start;
+mod fixed_response;
+
+pub use cold_start::{ColdStart, Fallback, FallbackService, Placeholder, StaticRoute};
+pub use fixed_response::{BodyFromConfigMap, Response};
 
 /// An `InterceptorRoute` as it stands in a file or a cluster, unchecked. Unknown fields are dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,89 +128,6 @@ fn default_target_value() -> i32 {
     DEFAULT_TARGET_VALUE
 }
 
-/// What a client gets while the workload starts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ColdStart {
-    /// Another service that answers when waiting has taken too long.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fallback: Option<Fallback>,
-    /// An answer given at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub placeholder: Option<Placeholder>,
-    /// Requests that may wait; more are handled by `overflow`. 0 is no bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_pending_requests: Option<i32>,
-    /// What becomes of a request for which there is no room to wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overflow: Option<Overflow>,
-}
-
-/// What becomes of a request for which there is no room to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Overflow {
-    /// 503.
-    Reject,
-    /// The placeholder's response.
-    Placeholder,
-}
-
-/// Another service that answers when waiting has taken too long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fallback {
-    /// The service.
-    pub service: FallbackService,
-}
-
-/// A fallback's service and exactly one of a port's number and name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FallbackService {
-    /// The Service's name.
-    pub name: String,
-    /// The port's number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<i32>,
-    /// The port's name in the Service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port_name: Option<String>,
-}
-
-/// An answer given at once while the workload starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placeholder {
-    /// The answer; its status is 503 where it says none.
-    pub response: Response,
-}
-
-/// A fixed answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Response {
-    /// The HTTP status.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status_code: Option<i32>,
-    /// The body, up to 32768 bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// Where the body stands, in place of `body`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body_from_config_map: Option<BodyFromConfigMap>,
-    /// Headers to send with it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-}
-
-/// A body that stands in a ConfigMap with the label `http.keda.sh/response-body: "true"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BodyFromConfigMap {
-    /// The ConfigMap's name.
-    pub name: String,
-    /// The key in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
 /// How long requests may take, as Go durations: unset takes the process-wide value, `0s` is off.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -220,29 +141,6 @@ pub struct RouteTimeouts {
     /// From the request sent to the response's header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_header: Option<String>,
-}
-
-/// Requests that are answered without the workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StaticRoute {
-    /// Which requests.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RoutingRule>,
-    /// The answer; its status is 200 where it says none.
-    pub response: Response,
-    /// When it is given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_mode: Option<ResponseMode>,
-}
-
-/// When a static route answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ResponseMode {
-    /// While the workload has no ready endpoint.
-    WhenUnavailable,
-    /// Always.
-    Always,
 }
 
 // === impl InterceptorRoute ===
@@ -278,7 +176,13 @@ impl InterceptorRouteSpec {
             rules: rules.map(|(index, rule)| rule.rule(&format!("spec.rules[{index}]"))).collect::<Result<_, _>>()?,
             scaling: self.scaling_metric.scaling(metadata)?,
             provider: metadata.provider()?,
-            timeouts: self.timeouts.as_ref().map_or(Ok(Timeouts::default()), RouteTimeouts::timeouts)?,
+            timeouts: metadata
+                .timeouts(self.timeouts.as_ref().map_or(Ok(Timeouts::default()), RouteTimeouts::timeouts)?)?,
+            cold_start: self.cold_start.as_ref().map_or_else(|| Ok(Default::default()), ColdStart::checked)?,
+            static_routes: StaticRoute::checked(&self.static_routes)?,
+            concurrency_limit: metadata.concurrency_limit()?,
+            affinity: metadata.affinity()?,
+            backend_protocol: metadata.backend_protocol()?,
             created: metadata.creation_timestamp.clone(),
         })
     }
@@ -359,6 +263,7 @@ impl RouteTimeouts {
             readiness: check::duration("spec.timeouts.readiness", self.readiness.as_deref())?,
             request: check::duration("spec.timeouts.request", self.request.as_deref())?,
             response_header: check::duration("spec.timeouts.responseHeader", self.response_header.as_deref())?,
+            ..Timeouts::default()
         })
     }
 }

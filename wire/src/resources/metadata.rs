@@ -1,18 +1,29 @@
 //! What both kinds say about themselves: names and Plimsoll's annotations.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::check;
-use super::{DEFAULT_CONCURRENCY_WINDOW, DEFAULT_PROVIDER, Invalid};
+use super::{Affinity, BackendProtocol, DEFAULT_CONCURRENCY_WINDOW, DEFAULT_PROVIDER, Invalid, Timeouts};
 use crate::topic::WorkloadId;
 
 /// The annotation with the window of concurrency, a Go duration of 1 s to 10 min.
 pub const CONCURRENCY_WINDOW_ANNOTATION: &str = "plimsoll.io/concurrency-window";
 /// The annotation that names where a workload runs.
 pub const PROVIDER_ANNOTATION: &str = "plimsoll.io/provider";
+/// The annotation with the number of requests that one endpoint gets at once, 1 or more.
+pub const CONCURRENCY_LIMIT_ANNOTATION: &str = "plimsoll.io/concurrency-limit";
+/// The annotation that keeps a client at one endpoint: `cookie`.
+pub const AFFINITY_ANNOTATION: &str = "plimsoll.io/affinity";
+/// The annotation that names the protocol of the endpoints; see [`BackendProtocol::named`].
+pub const BACKEND_PROTOCOL_ANNOTATION: &str = "plimsoll.io/backend-protocol";
+/// The annotation with the time that making one connection to an endpoint may take, a Go duration.
+pub const CONNECT_TIMEOUT_ANNOTATION: &str = "plimsoll.io/connect-timeout";
+/// The annotation with the time that may pass between two pieces of a body, a Go duration.
+pub const IDLE_TIMEOUT_ANNOTATION: &str = "plimsoll.io/idle-timeout";
 /// The namespace of a resource that names none, as `kubectl` has it.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -77,6 +88,44 @@ impl Metadata {
         Ok(provider.to_owned())
     }
 
+    /// Requests at once that one endpoint gets at most.
+    pub(super) fn concurrency_limit(&self) -> Result<Option<NonZeroU32>, Invalid> {
+        let limit = self.annotation(CONCURRENCY_LIMIT_ANNOTATION);
+        let refused = |text| {
+            let remedy = "write how many requests one endpoint gets at once: a whole number of 1 or more";
+            Invalid::value(annotation_field(CONCURRENCY_LIMIT_ANNOTATION), text, remedy)
+        };
+        limit.map(|text| text.parse().map_err(|_| refused(text))).transpose()
+    }
+
+    /// What keeps a client at one endpoint.
+    pub(super) fn affinity(&self) -> Result<Option<Affinity>, Invalid> {
+        match self.annotation(AFFINITY_ANNOTATION) {
+            None => Ok(None),
+            Some("cookie") => Ok(Some(Affinity::Cookie)),
+            Some(other) => {
+                let remedy = "write cookie, or leave the annotation out";
+                Err(Invalid::value(annotation_field(AFFINITY_ANNOTATION), other, remedy))
+            }
+        }
+    }
+
+    /// What the endpoints speak, where that is said.
+    pub(super) fn backend_protocol(&self) -> Result<Option<BackendProtocol>, Invalid> {
+        let protocol = self.annotation(BACKEND_PROTOCOL_ANNOTATION);
+        let refused = |text| {
+            let remedy = "write http1, h2c, https or h2";
+            Invalid::value(annotation_field(BACKEND_PROTOCOL_ANNOTATION), text, remedy)
+        };
+        protocol.map(|text| BackendProtocol::named(text).ok_or_else(|| refused(text))).transpose()
+    }
+
+    /// The timeouts of a resource, with those that only annotations can say.
+    pub(super) fn timeouts(&self, of_spec: Timeouts) -> Result<Timeouts, Invalid> {
+        let limit = |key| check::duration(&annotation_field(key), self.annotation(key));
+        Ok(Timeouts { connect: limit(CONNECT_TIMEOUT_ANNOTATION)?, idle: limit(IDLE_TIMEOUT_ANNOTATION)?, ..of_spec })
+    }
+
     fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
@@ -137,5 +186,64 @@ mod tests {
         assert_eq!(annotated(PROVIDER_ANNOTATION, "aws").provider(), Ok("aws".to_owned()));
         assert_eq!(named(None, None).provider(), Ok("default".to_owned()));
         assert!(annotated(PROVIDER_ANNOTATION, "AWS East").provider().is_err());
+    }
+
+    #[test]
+    fn annotations_say_how_requests_are_sent_to_the_endpoints() {
+        let annotated = |key: &str, value: &str| Metadata {
+            annotations: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])),
+            ..named(None, Some("hello"))
+        };
+        let none = named(None, Some("hello"));
+        assert_eq!(none.concurrency_limit(), Ok(None));
+        assert_eq!(none.affinity(), Ok(None));
+        assert_eq!(none.backend_protocol(), Ok(None));
+        assert_eq!(none.timeouts(Timeouts::default()), Ok(Timeouts::default()));
+
+        assert_eq!(annotated(CONCURRENCY_LIMIT_ANNOTATION, "7").concurrency_limit(), Ok(NonZeroU32::new(7)));
+        assert_eq!(annotated(AFFINITY_ANNOTATION, "cookie").affinity(), Ok(Some(Affinity::Cookie)));
+        for (name, is) in [
+            ("http1", BackendProtocol::Http1),
+            ("h2c", BackendProtocol::H2c),
+            ("kubernetes.io/h2c", BackendProtocol::H2c),
+            ("grpc", BackendProtocol::H2c),
+            ("https", BackendProtocol::Https),
+            ("h2", BackendProtocol::H2),
+        ] {
+            assert_eq!(annotated(BACKEND_PROTOCOL_ANNOTATION, name).backend_protocol(), Ok(Some(is)), "{name}");
+        }
+        let of_spec = Timeouts { request: Some(Duration::ZERO), ..Timeouts::default() };
+        let timeouts = annotated(CONNECT_TIMEOUT_ANNOTATION, "200ms").timeouts(of_spec);
+        assert_eq!(timeouts, Ok(Timeouts { connect: Some(Duration::from_millis(200)), ..of_spec }));
+        let timeouts = annotated(IDLE_TIMEOUT_ANNOTATION, "0s").timeouts(of_spec);
+        assert_eq!(timeouts, Ok(Timeouts { idle: Some(Duration::ZERO), ..of_spec }));
+    }
+
+    #[test]
+    fn a_bad_annotation_is_named_with_its_value_and_the_remedy() {
+        let says = |key: &str, value: &str, field: &str, remedy: &str| {
+            let metadata = Metadata {
+                annotations: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])),
+                ..named(None, Some("hello"))
+            };
+            let error = [
+                metadata.concurrency_limit().err(),
+                metadata.affinity().err(),
+                metadata.backend_protocol().err(),
+                metadata.timeouts(Timeouts::default()).err(),
+            ];
+            let error = error.into_iter().flatten().next().expect(value).to_string();
+            assert!(error.starts_with(&format!("metadata.annotations[{field}]: {value:?} ")), "{error}");
+            assert!(error.contains(remedy), "{error}");
+        };
+        for bad in ["0", "-1", "1.5", "", "many", "4294967296"] {
+            says(CONCURRENCY_LIMIT_ANNOTATION, bad, "plimsoll.io/concurrency-limit", "a whole number of 1 or more");
+        }
+        says(AFFINITY_ANNOTATION, "Cookie", "plimsoll.io/affinity", "write cookie");
+        for bad in ["", "HTTP2", "tcp"] {
+            says(BACKEND_PROTOCOL_ANNOTATION, bad, "plimsoll.io/backend-protocol", "write http1, h2c, https or h2");
+        }
+        says(CONNECT_TIMEOUT_ANNOTATION, "5", "plimsoll.io/connect-timeout", "as in 500ms");
+        says(IDLE_TIMEOUT_ANNOTATION, "-1s", "plimsoll.io/idle-timeout", "as in 500ms");
     }
 }

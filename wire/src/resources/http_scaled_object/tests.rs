@@ -101,6 +101,14 @@ fn the_old_target_counts_where_no_metric_is_named() {
 }
 
 #[test]
+fn a_failover_service_is_the_fallback_after_thirty_seconds() {
+    let workload = with("coldStartTimeoutFailoverRef: {service: f, port: 81}").workload().unwrap();
+    assert_eq!(workload.cold_start.fallback, Some(Backend { service: "f".into(), port: Port::Number(81) }));
+    assert_eq!(workload.timeouts.readiness, Some(Duration::from_secs(30)));
+    assert!(workload.cold_start.holds());
+}
+
+#[test]
 fn a_timeout_of_zero_is_an_unset_one() {
     let workload = with("timeouts: {conditionWait: 0s, responseHeader: 0s}").workload().unwrap();
     assert_eq!(workload.timeouts, Timeouts::default());
@@ -125,6 +133,11 @@ fn a_bad_field_is_named_with_its_value_and_the_remedy() {
         ("pathPrefixes: ['']", "spec.pathPrefixes[0]: \"\""),
         ("headers: [{name: ''}]", "spec.headers[0].name: \"\""),
         ("timeouts: {conditionWait: soon}", "spec.timeouts.conditionWait: \"soon\""),
+        (
+            "coldStartTimeoutFailoverRef: {service: f, port: 1, timeoutSeconds: -1}",
+            "spec.coldStartTimeoutFailoverRef.timeoutSeconds: -1 can't be used; write 1 or more",
+        ),
+        ("coldStartTimeoutFailoverRef: {service: f}", "spec.coldStartTimeoutFailoverRef.port: it is missing"),
     ] {
         let error = with(spec).workload().expect_err(spec).to_string();
         assert!(error.starts_with(says), "{error}");

@@ -5,7 +5,8 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
-use crate::resources::{Backend, HeaderRule, Port};
+use crate::resources;
+use crate::resources::{Backend, ConfigMapBody, FixedBody, FixedResponse, HeaderRule, Overflow, Port, ResponseMode};
 use crate::topic::WorkloadId;
 
 /// Every field there is.
@@ -104,7 +105,30 @@ fn a_route_becomes_the_workload_it_describes() {
                 readiness: Some(Duration::from_secs(90)),
                 request: Some(Duration::ZERO),
                 response_header: Some(Duration::from_millis(500)),
+                ..Timeouts::default()
             },
+            cold_start: resources::ColdStart {
+                fallback: Some(Backend { service: "waiting-room".into(), port: Port::Name("http".into()) }),
+                placeholder: Some(FixedResponse {
+                    status: 503,
+                    headers: vec![("content-type".into(), "text/html".into())],
+                    body: FixedBody::ConfigMap(ConfigMapBody {
+                        name: "pages".into(),
+                        key: Some("waiting.html".into()),
+                        texts: None,
+                    }),
+                }),
+                max_pending: Some(100),
+                overflow: Overflow::Placeholder,
+            },
+            static_routes: vec![resources::StaticRoute {
+                rules: vec![Rule { hosts: vec!["*".into()], paths: vec!["/healthz".into()], headers: vec![] }],
+                response: FixedResponse { status: 200, headers: vec![], body: FixedBody::Inline("ok".into()) },
+                mode: ResponseMode::WhenUnavailable,
+            }],
+            concurrency_limit: None,
+            affinity: None,
+            backend_protocol: None,
             created: Some("2026-01-02T03:04:05Z".into()),
         }
     );
