@@ -71,6 +71,7 @@ pub fn friendlier_defaults(command: clap::Command) -> clap::Command {
     let mut command = command;
     for (flag, value) in [
         ("proxy_listen", "127.0.0.1:8080"),
+        ("proxy_tls_listen", "127.0.0.1:8443"),
         ("admin_listen", "127.0.0.1:9091"),
         ("api_listen", "127.0.0.1:8088"),
         ("scaler_listen", "127.0.0.1:9090"),

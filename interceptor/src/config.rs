@@ -16,6 +16,8 @@ use serde::Serialize;
 pub use shown::Secret;
 pub(crate) use shown::shown;
 
+use crate::server::tls::TlsConfig;
+
 /// How the interceptor proxies and what it listens on.
 ///
 /// Durations are written as in Go (`500ms`, `1m30s`). Settings of the KEDA HTTP Add-on (`KEDA_HTTP_...`) still work. All of them
@@ -120,6 +122,11 @@ pub struct Config {
     /// How often a busy workload's totals are published.
     #[arg(long, env = "PLIMSOLL_TICK", value_name = "DURATION", value_parser = go_duration::parse, default_value = "1s")]
     pub tick: Duration,
+
+    /// TLS to clients.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub tls: TlsConfig,
 }
 
 impl Config {
@@ -153,17 +160,17 @@ fn header_bytes(text: &str) -> Result<u32, String> {
 }
 
 /// The first of the add-on's variables that is set and not empty, or else the default.
-fn or_addon(names: &[&str], default: &'static str) -> &'static str {
+pub(crate) fn or_addon(names: &[&str], default: &'static str) -> &'static str {
     addon(names).map_or(default, kept)
 }
 
 /// All addresses, on the port of the add-on's variable.
-fn on_port(name: &str, default: u16) -> &'static str {
+pub(crate) fn on_port(name: &str, default: u16) -> &'static str {
     let port = addon(&[name]).unwrap_or_else(|| default.to_string());
     kept(format!("{}:{port}", Ipv4Addr::UNSPECIFIED))
 }
 
-fn addon(names: &[&str]) -> Option<String> {
+pub(crate) fn addon(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 

@@ -24,8 +24,9 @@ use crate::ledger::{Clock, Ledger};
 use crate::metrics::Metrics;
 use crate::publish::{self, Publisher};
 use crate::routes::Tables;
-use crate::server::listener;
+use crate::server::listener::{self, Listeners};
 use crate::server::threads::{self, Shared, Stops, Thread};
+use crate::server::tls::{Certificates, Door, TlsError};
 use crate::server::worker::Settings;
 
 /// What an interceptor stands on.
@@ -52,6 +53,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// TLS to clients is configured, but can't be offered.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system refuses a thread.
     #[error("can't start the proxying threads: {0}")]
     Threads(#[source] io::Error),
@@ -64,8 +68,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Interceptor {
     config: Config,
-    proxy: std::net::TcpListener,
+    proxy: Listeners,
     proxy_addr: SocketAddr,
+    proxy_tls_addr: Option<SocketAddr>,
+    certificates: Option<Certificates>,
     admin: tokio::net::TcpListener,
     admin_addr: SocketAddr,
     tables: Tables,
@@ -93,6 +99,10 @@ impl Interceptor {
 
         let ledger = Ledger::new(Clock::start());
         let metrics = Arc::new(Metrics::default());
+        let tls = config.tls.is_on().then(|| offer_tls(&config, &metrics)).transpose()?;
+        let (tls, certificates) = tls.unzip();
+        let proxy_tls_addr = tls.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let proxy = Listeners { plain: proxy, tls };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         // Random: a clock that was set back would give an old run's number again.
@@ -107,6 +117,8 @@ impl Interceptor {
             config,
             proxy,
             proxy_addr,
+            proxy_tls_addr,
+            certificates,
             admin,
             admin_addr,
             tables,
@@ -125,6 +137,12 @@ impl Interceptor {
         self.proxy_addr
     }
 
+    /// Where clients come in over TLS, if it is configured.
+    #[must_use]
+    pub fn proxy_tls_addr(&self) -> Option<SocketAddr> {
+        self.proxy_tls_addr
+    }
+
     /// Where the admin pages are.
     #[must_use]
     pub fn admin_addr(&self) -> SocketAddr {
@@ -141,6 +159,8 @@ impl Interceptor {
             config,
             proxy,
             proxy_addr,
+            proxy_tls_addr,
+            certificates,
             admin,
             admin_addr,
             tables,
@@ -165,6 +185,9 @@ impl Interceptor {
         let _end_when_dropped = (serving.clone().drop_guard(), publishing.clone().drop_guard());
         let published = tasks.spawn(publisher.run(publishing.clone()));
         tasks.spawn(tables.follow(resources, serving.clone()));
+        if let Some(certificates) = certificates {
+            tasks.spawn(certificates.follow(serving.clone()));
+        }
         let ready = Arc::new(AtomicBool::new(true));
         let routes = table.load().workloads.len();
         let pages = Admin {
@@ -180,7 +203,7 @@ impl Interceptor {
         tasks.spawn(admin::serve(admin, pages, serving.clone()));
         tasks.close();
         let (version, name) = (env!("CARGO_PKG_VERSION"), &config.interceptor_name);
-        info!(version, name, %proxy_addr, %admin_addr, threads = count, routes, "the interceptor serves");
+        info!(version, name, %proxy_addr, ?proxy_tls_addr, %admin_addr, threads = count, routes, "the interceptor serves");
 
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
@@ -202,6 +225,15 @@ impl Interceptor {
         info!("the interceptor has stopped");
         outcome
     }
+}
+
+/// Reads the certificates and listens.
+fn offer_tls(config: &Config, metrics: &Metrics) -> Result<((std::net::TcpListener, Door), Certificates), Error> {
+    let certificates = Certificates::load(&config.tls, metrics.tls.clone())?;
+    let door = Door::new(&config.tls, &certificates, metrics.tls.clone());
+    let address = config.tls.proxy_tls_listen;
+    let refused = |source| Error::Listen { address, setting: "--proxy-tls-listen", source };
+    Ok(((listener::bind(address).map_err(refused)?, door), certificates))
 }
 
 async fn any_ended(threads: &[Thread]) {

@@ -25,3 +25,4 @@ pub use config::{Config, Secret};
 pub use endpoints::Endpoints;
 pub use interceptor::{Error, Interceptor, Parts, run};
 pub use resolve::resolve_by_dns;
+pub use server::tls::{ClientAuth, TlsConfig, TlsError, TlsVersion};

@@ -20,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::proxy::End;
+use crate::server::tls::TlsMetrics;
 
 pub(crate) use page::write as write_page;
 pub(crate) use route::{RouteMetrics, method_label};
@@ -47,6 +48,8 @@ pub(crate) struct Metrics {
     pub(crate) panics: Counter,
     /// Clients' connections now.
     pub(crate) clients: Gauge,
+    /// TLS to clients.
+    pub(crate) tls: TlsMetrics,
 }
 
 impl Metrics {
@@ -70,6 +73,7 @@ impl Metrics {
         prefixed.register("client_connections", "Clients' connections now", self.clients.clone());
         let help = "Idle connections to endpoints that are kept for reuse, as of the last second";
         prefixed.register("upstream_idle_connections", help, self.pooled.clone());
+        self.tls.register(prefixed);
     }
 
     /// A request that belongs to no route has been answered with this status.

@@ -4,4 +4,5 @@ pub(crate) mod client;
 pub(crate) mod listener;
 pub(crate) mod serving;
 pub(crate) mod threads;
+pub(crate) mod tls;
 pub(crate) mod worker;

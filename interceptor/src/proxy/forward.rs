@@ -45,7 +45,7 @@ pub(crate) async fn forward(
 ) -> Result<Answered, Refusal> {
     let wanted = headers::wanted_upgrade(&request);
     let upgrade = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
-    headers::to_endpoint(&mut request, client.address(), wanted);
+    headers::to_endpoint(&mut request, (client.address(), client.scheme()), wanted);
     let (head, incoming) = request.into_parts();
     let (body, taken) = RequestBody::of(incoming);
     let mut request = Request::from_parts(head, body);

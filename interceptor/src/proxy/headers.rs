@@ -51,7 +51,13 @@ pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
 }
 
 /// Makes a client's request one of ours: to be sent to an endpoint over HTTP/1.1.
-pub(crate) fn to_endpoint<B: Body>(request: &mut Request<B>, client: &HeaderValue, upgrade: Option<HeaderValue>) {
+///
+/// `client` has the client's address, and the scheme that it asked by.
+pub(crate) fn to_endpoint<B: Body>(
+    request: &mut Request<B>,
+    client: (&HeaderValue, &'static str),
+    upgrade: Option<HeaderValue>,
+) {
     if request.uri().authority().is_some() {
         let authority = authority(request).ok().and_then(|authority| HeaderValue::from_str(authority).ok());
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -93,7 +99,7 @@ pub(crate) fn to_client<B: Body>(response: &mut http::Response<B>) {
 
 /// Says whom the request comes from. What proxies before this one said of host and protocol stands; `said` is whether one of
 /// them may have said something.
-fn forwarded(headers: &mut HeaderMap, client: &HeaderValue, said: bool) {
+fn forwarded(headers: &mut HeaderMap, (client, scheme): (&HeaderValue, &'static str), said: bool) {
     let mut chain = client.clone();
     if said && headers.contains_key(&FORWARDED_FOR) {
         let hops = headers.get_all(&FORWARDED_FOR).iter().chain([client]);
@@ -106,7 +112,7 @@ fn forwarded(headers: &mut HeaderMap, client: &HeaderValue, said: bool) {
         headers.insert(FORWARDED_HOST, host);
     }
     if !said || !headers.contains_key(&FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
 }
 
@@ -174,7 +180,7 @@ mod tests {
 
     fn sent(mut request: Request<Nothing>) -> Request<Nothing> {
         let upgrade = wanted_upgrade(&request);
-        to_endpoint(&mut request, &HeaderValue::from_static("192.0.2.1"), upgrade);
+        to_endpoint(&mut request, (&HeaderValue::from_static("192.0.2.1"), "http"), upgrade);
         request
     }
 

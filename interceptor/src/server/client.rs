@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// How every HTTP/2 connection begins, and no request of HTTP/1.
 const HTTP2_BEGINS: &[u8] = b"PRI ";
@@ -19,6 +20,8 @@ const HTTP2_BEGINS: &[u8] = b"PRI ";
 #[derive(Debug)]
 pub(crate) struct Client {
     address: HeaderValue,
+    /// It came in over TLS.
+    secure: bool,
     /// Requests whose response has not been sent.
     requests: AtomicU32,
     /// A request has begun since the last sweep.
@@ -55,12 +58,13 @@ pub(crate) enum Idleness {
 }
 
 impl Client {
-    /// A client at this address.
-    pub(crate) fn new(peer: SocketAddr) -> Arc<Self> {
+    /// A client at this address, which came in over TLS or not.
+    pub(crate) fn new(peer: SocketAddr, secure: bool) -> Arc<Self> {
         let address = peer.ip().to_canonical().to_string();
         Arc::new(Self {
             // An address is made of letters that a header may have; an empty field would only mean "unknown".
             address: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("")),
+            secure,
             requests: AtomicU32::new(0),
             began_one: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
@@ -73,6 +77,11 @@ impl Client {
     /// Its address, for `X-Forwarded-For`.
     pub(crate) fn address(&self) -> &HeaderValue {
         &self.address
+    }
+
+    /// How it asked, for `X-Forwarded-Proto`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     /// A request's head has been read. It is active until the guard is dropped.
@@ -148,18 +157,36 @@ impl Drop for HangUpWatch<'_> {
 /// A client's socket.
 #[derive(Debug)]
 pub(crate) struct ClientStream {
-    stream: TcpStream,
+    stream: Transport,
     client: Arc<Client>,
+}
+
+/// What carries HTTP.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// The socket itself.
+    Plain(TcpStream),
+    /// TLS on a socket, once its handshake is done.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 impl ClientStream {
     /// The socket of this client.
-    pub(crate) fn new(stream: TcpStream, client: Arc<Client>) -> Self {
+    pub(crate) fn new(stream: Transport, client: Arc<Client>) -> Self {
         Self { stream, client }
     }
 
     fn has_hung_up(&self) -> bool {
-        let ready = self.stream.ready(Interest::READABLE).now_or_never();
+        let ready = self.stream.socket().ready(Interest::READABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 }
@@ -168,7 +195,10 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let outcome = match &mut this.stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
         this.client.read(&buf.filled()[before..]);
         outcome
     }
@@ -176,19 +206,29 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        match &mut self.get_mut().stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     /// hyper calls this whenever it looks after the connection, so it is the place to notice a client that has gone.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.client.watchers.load(Relaxed) > 0 && self.has_hung_up() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has hung up")));
         }
-        Poll::Ready(Ok(()))
+        match &mut self.get_mut().stream {
+            // A socket keeps nothing back.
+            Transport::Plain(_) => Poll::Ready(Ok(())),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        match &mut self.get_mut().stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 
     fn poll_write_vectored(
@@ -196,10 +236,16 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        match &mut self.get_mut().stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 }

@@ -1,10 +1,14 @@
-//! The listening socket that all threads share.
+//! The listening sockets that all threads share, and what comes in by them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::TcpStream;
+
+use super::tls::{Door, Pass};
 
 /// Connections that wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -25,4 +29,105 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The listening sockets of an interceptor.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// For plain HTTP.
+    pub(crate) plain: TcpListener,
+    /// For TLS, where it is offered.
+    pub(crate) tls: Option<(TcpListener, Door)>,
+}
+
+impl Listeners {
+    /// The same sockets for one more thread.
+    ///
+    /// # Errors
+    /// Where the system has no file descriptor to give.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let tls = self.tls.as_ref().map(|(tls, door)| Ok::<_, io::Error>((tls.try_clone()?, door.clone())));
+        Ok(Self { plain: self.plain.try_clone()?, tls: tls.transpose()? })
+    }
+}
+
+/// The listening sockets as one thread uses them.
+#[derive(Debug)]
+pub(crate) struct Entrances {
+    plain: tokio::net::TcpListener,
+    tls: Option<(tokio::net::TcpListener, Door)>,
+}
+
+/// A connection that has been accepted, and nothing more.
+#[derive(Debug)]
+pub(crate) struct Accepted<S = TcpStream> {
+    pub(crate) stream: S,
+    pub(crate) peer: SocketAddr,
+    pub(crate) entrance: Entrance,
+}
+
+/// Where a client came in.
+#[derive(Debug)]
+pub(crate) enum Entrance {
+    /// Where plain HTTP is spoken.
+    Plain,
+    /// Where TLS is: the handshake is still to come.
+    Tls(Door, Pass),
+}
+
+impl Entrance {
+    /// Whether the client speaks TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(..))
+    }
+}
+
+impl<S> Accepted<S> {
+    /// The same with another form of the socket.
+    pub(crate) fn map<T, E>(self, change: impl FnOnce(S) -> Result<T, E>) -> Result<Accepted<T>, E> {
+        Ok(Accepted { stream: change(self.stream)?, peer: self.peer, entrance: self.entrance })
+    }
+}
+
+impl Entrances {
+    /// Makes this thread's runtime wait for the sockets.
+    ///
+    /// # Errors
+    /// Where the system has no room for them.
+    pub(crate) fn new(listeners: Listeners) -> io::Result<Self> {
+        let listening = tokio::net::TcpListener::from_std;
+        let tls = listeners.tls.map(|(tls, door)| Ok::<_, io::Error>((listening(tls)?, door)));
+        Ok(Self { plain: listening(listeners.plain)?, tls: tls.transpose()? })
+    }
+
+    /// The next connection. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// Where accepting fails.
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        tokio::select! {
+            accepted = self.plain.accept() => {
+                accepted.map(|(stream, peer)| Accepted { stream, peer, entrance: Entrance::Plain })
+            }
+            accepted = self.accept_tls() => accepted,
+        }
+    }
+
+    /// A connection that is there already.
+    pub(crate) fn accept_now(&self) -> Option<Accepted> {
+        let plain = self.plain.accept().now_or_never().and_then(Result::ok);
+        let plain = plain.map(|(stream, peer)| Accepted { stream, peer, entrance: Entrance::Plain });
+        plain.or_else(|| {
+            let (tls, door) = self.tls.as_ref()?;
+            let (stream, peer) = tls.accept().now_or_never()?.ok()?;
+            Some(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), door.last_pass()) })
+        })
+    }
+
+    async fn accept_tls(&self) -> io::Result<Accepted> {
+        let Some((tls, door)) = &self.tls else { return std::future::pending().await };
+        let pass = door.pass().await;
+        let (stream, peer) = tls.accept().await?;
+        Ok(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), pass) })
+    }
 }

@@ -14,11 +14,11 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::client::{Client, ClientStream, Order};
+use super::client::{Client, ClientStream, Order, Transport};
+use super::listener::{Accepted, Entrance};
 use super::worker::{Settings, Worker};
 use crate::proxy::{self, ResponseBody};
 
@@ -83,7 +83,15 @@ impl Served {
 }
 
 /// Serves the connection until it ends, one side breaks it, or it is told to end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, served: Rc<Served>) {
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, served: Rc<Served>) {
+    let Accepted { stream, peer, entrance } = accepted;
+    let stream = match entrance {
+        Entrance::Plain => Transport::Plain(stream),
+        Entrance::Tls(door, pass) => match Box::pin(door.enter(stream, peer, pass)).await {
+            Some(stream) => Transport::Tls(Box::new(stream)),
+            None => return,
+        },
+    };
     let client = served.client.clone();
     let service = {
         let (worker, client) = (worker.clone(), client.clone());

@@ -1,14 +1,12 @@
 //! The proxying threads: each accepts from the same socket and keeps what it accepts.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use futures::FutureExt as _;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
@@ -16,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::listener::{Accepted, Entrances, Listeners};
 use super::worker::{SWEEP, Settings, Worker};
 use crate::metrics::Metrics;
 use crate::routes::Table;
@@ -72,7 +71,7 @@ struct Peers {
     own: usize,
     /// Each one's connections.
     counts: Arc<[AtomicUsize]>,
-    handing: Vec<mpsc::Sender<(std::net::TcpStream, SocketAddr)>>,
+    handing: Vec<mpsc::Sender<Accepted<std::net::TcpStream>>>,
 }
 
 impl Peers {
@@ -89,19 +88,19 @@ impl Peers {
 ///
 /// # Errors
 /// Where the system has no thread, runtime or file descriptor to give.
-pub(crate) fn start(listener: &TcpListener, count: usize, shared: &Shared) -> io::Result<Vec<Thread>> {
+pub(crate) fn start(listeners: &Listeners, count: usize, shared: &Shared) -> io::Result<Vec<Thread>> {
     let (handing, handed): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(HANDED_AT_ONCE)).unzip();
     let counts: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let mut threads = Vec::with_capacity(count);
     for (own, handed) in handed.into_iter().enumerate() {
-        let listener = listener.try_clone()?;
+        let listeners = listeners.try_clone()?;
         let peers = Peers { own, counts: counts.clone(), handing: handing.clone() };
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
         let shared = shared.clone();
         let run = move || match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => {
-                if let Err(error) = runtime.block_on(run(listener, handed, peers, shared)) {
+                if let Err(error) = runtime.block_on(run(listeners, handed, peers, shared)) {
                     error!("a proxying thread can't listen: {error}");
                 }
                 // What is still open is closed now, and departs, before the thread is said to have ended.
@@ -117,12 +116,12 @@ pub(crate) fn start(listener: &TcpListener, count: usize, shared: &Shared) -> io
 }
 
 async fn run(
-    listener: TcpListener,
-    mut handed: mpsc::Receiver<(std::net::TcpStream, SocketAddr)>,
+    listeners: Listeners,
+    mut handed: mpsc::Receiver<Accepted<std::net::TcpStream>>,
     peers: Peers,
     shared: Shared,
 ) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let entrances = Entrances::new(listeners)?;
     let Shared { settings, metrics, table, stops } = shared;
     let worker = Worker::new(settings, metrics, table);
     let mut sweep = tokio::time::interval(SWEEP);
@@ -131,16 +130,16 @@ async fn run(
         tokio::select! {
             () = stops.drain.cancelled() => break,
             () = stops.abort.cancelled() => return Ok(()),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => hand_or_serve(&worker, &peers, stream, peer),
+            accepted = entrances.accept() => match accepted {
+                Ok(accepted) => hand_or_serve(&worker, &peers, accepted),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     warn!("can't accept connections: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some((stream, peer)) = handed.recv() => match TcpStream::from_std(stream) {
-                Ok(stream) => worker.serve(stream, peer),
+            Some(accepted) = handed.recv() => match accepted.map(TcpStream::from_std) {
+                Ok(accepted) => worker.serve(accepted),
                 Err(error) => warn!("can't take a connection over: {error}"),
             },
             now = sweep.tick() => {
@@ -150,16 +149,16 @@ async fn run(
         }
     }
     // Whoever is in the kernel's queue has been told that the connection is open.
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        worker.serve(stream, peer);
+    while let Some(accepted) = entrances.accept_now() {
+        worker.serve(accepted);
     }
     handed.close();
-    while let Some((stream, peer)) = handed.recv().await {
-        if let Ok(stream) = TcpStream::from_std(stream) {
-            worker.serve(stream, peer);
+    while let Some(accepted) = handed.recv().await {
+        if let Ok(accepted) = accepted.map(TcpStream::from_std) {
+            worker.serve(accepted);
         }
     }
-    drop(listener);
+    drop(entrances);
     worker.finish();
     worker.tasks.close();
     loop {
@@ -172,24 +171,21 @@ async fn run(
 }
 
 /// Serves a connection here, or gives it to a thread that has fewer.
-fn hand_or_serve(worker: &Rc<Worker>, peers: &Peers, stream: TcpStream, peer: SocketAddr) {
+fn hand_or_serve(worker: &Rc<Worker>, peers: &Peers, accepted: Accepted) {
     let own = &peers.counts[peers.own];
     own.store(worker.clients(), Relaxed);
     let Some(other) = peers.less_busy() else {
         own.fetch_add(1, Relaxed);
-        return worker.serve(stream, peer);
+        return worker.serve(accepted);
     };
-    match stream.into_std() {
-        Ok(stream) => match peers.handing[other].try_send((stream, peer)) {
+    match accepted.map(TcpStream::into_std) {
+        Ok(accepted) => match peers.handing[other].try_send(accepted) {
             Ok(()) => drop(peers.counts[other].fetch_add(1, Relaxed)),
             // No room, or that thread has ended: it is served here after all.
-            Err(error) => {
-                let (stream, peer) = error.into_inner();
-                match TcpStream::from_std(stream) {
-                    Ok(stream) => worker.serve(stream, peer),
-                    Err(error) => warn!("can't take a connection back: {error}"),
-                }
-            }
+            Err(error) => match error.into_inner().map(TcpStream::from_std) {
+                Ok(accepted) => worker.serve(accepted),
+                Err(error) => warn!("can't take a connection back: {error}"),
+            },
         },
         Err(error) => warn!("can't hand a connection over: {error}"),
     }

@@ -13,11 +13,11 @@ use arc_swap::ArcSwap;
 use hyper_util::server::conn::auto;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Idleness, Order};
+use super::listener::Accepted;
 use super::serving::{self, OnThisThread, Served};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -137,19 +137,20 @@ impl Worker {
     }
 
     /// Serves a client from now on.
-    pub(crate) fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let served = Served::new(Client::new(peer));
+    pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let served = Served::new(Client::new(accepted.peer, accepted.entrance.is_secure()));
         let id = self.accepted.get();
         self.accepted.set(id + 1);
+        // Busy with arriving: the next sweep may come before the connection has been read from for the first time.
         self.clients
             .borrow_mut()
-            .insert(id, Watched { served: served.clone(), idleness: Idleness::Idle, since: Duration::ZERO });
+            .insert(id, Watched { served: served.clone(), idleness: Idleness::Busy, since: Duration::ZERO });
         self.metrics.clients.inc();
         let worker = self.clone();
         let registered = Registered { worker: self.clone(), id };
         self.tasks.spawn_local(async move {
             let _registered = registered;
-            serving::serve(worker, stream, served).await;
+            serving::serve(worker, accepted, served).await;
         });
     }
 

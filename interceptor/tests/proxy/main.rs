@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod admin;
+mod certs;
 mod client;
 mod cold_start;
 mod connections;
 mod departures;
 mod forwarding;
 mod http2;
+mod logs;
 mod prometheus;
 mod resolve;
 mod scene;
 mod shutdown;
+mod tls;
 mod upstream;

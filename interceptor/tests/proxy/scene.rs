@@ -48,6 +48,7 @@ fn unavailable() -> LogError {
 
 pub struct Scene {
     pub proxy: SocketAddr,
+    pub proxy_tls: Option<SocketAddr>,
     pub admin: SocketAddr,
     pub endpoints: Endpoints,
     pub routes: watch::Sender<Arc<Vec<Workload>>>,
@@ -79,8 +80,18 @@ impl Scene {
 
     /// With a log that works.
     pub async fn on(log: Arc<dyn EventLog>, adjust: impl FnOnce(&mut Config, &mut Workload)) -> Self {
+        Self::try_on(log, adjust).await.unwrap()
+    }
+
+    /// As [`Scene::with`], where the settings may be refused.
+    pub async fn try_with(adjust: impl FnOnce(&mut Config, &mut Workload)) -> Result<Self, Error> {
+        Self::try_on(Arc::new(NoBroker), adjust).await
+    }
+
+    async fn try_on(log: Arc<dyn EventLog>, adjust: impl FnOnce(&mut Config, &mut Workload)) -> Result<Self, Error> {
         let mut config = Config::from_environment().unwrap();
         config.proxy_listen = (Ipv4Addr::LOCALHOST, 0).into();
+        config.tls.proxy_tls_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.admin_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.proxy_threads = Some(2.try_into().unwrap());
         config.shutdown_delay = Duration::ZERO;
@@ -89,11 +100,17 @@ impl Scene {
         let (routes, routes_rx) = watch::channel(Arc::new(vec![workload]));
         let endpoints = Endpoints::new();
         let parts = Parts { log, routes: routes_rx, endpoints: endpoints.clone() };
-        let interceptor = Interceptor::bind(config, parts).await.unwrap();
+        let interceptor = Interceptor::bind(config, parts).await?;
         let (proxy, admin) = (interceptor.proxy_addr(), interceptor.admin_addr());
+        let proxy_tls = interceptor.proxy_tls_addr();
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(interceptor.serve(shutdown.clone()));
-        Self { proxy, admin, endpoints, routes, shutdown, served }
+        Ok(Self { proxy, proxy_tls, admin, endpoints, routes, shutdown, served })
+    }
+
+    /// Where clients come in over TLS.
+    pub fn proxy_tls(&self) -> SocketAddr {
+        self.proxy_tls.expect("certificates are configured")
     }
 
     /// The workload's endpoints are these from now on.
@@ -167,10 +184,15 @@ impl Scene {
 }
 
 /// Waits until something is so.
-pub async fn until(mut is_so: impl AsyncFnMut() -> bool, what: &str) {
-    let deadline = Instant::now() + SOON;
+pub async fn until(is_so: impl AsyncFnMut() -> bool, what: &str) {
+    until_within(SOON, is_so, what).await;
+}
+
+/// Waits until something is so, for so long.
+pub async fn until_within(patience: Duration, mut is_so: impl AsyncFnMut() -> bool, what: &str) {
+    let deadline = Instant::now() + patience;
     while !is_so().await {
-        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
