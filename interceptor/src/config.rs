@@ -115,6 +115,14 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_MAX_HEADER_BYTES", value_name = "BYTES", default_value = "65536", value_parser = header_bytes)]
     pub max_header_bytes: u32,
 
+    /// Header fields of a request (then 431).
+    #[arg(long, env = "PLIMSOLL_MAX_HEADERS", value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_headers: u16,
+
+    /// How the interceptor writes the errors of its own: a line of text, or `application/problem+json` (RFC 9457).
+    #[arg(long, env = "PLIMSOLL_ERROR_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
+    pub error_format: ErrorFormat,
+
     /// Requests at once on one HTTP/2 connection of a client.
     #[arg(long, env = "PLIMSOLL_MAX_STREAMS", value_name = "N", default_value = "250")]
     pub max_streams: u32,
@@ -127,6 +135,15 @@ pub struct Config {
     #[command(flatten)]
     #[serde(flatten)]
     pub tls: TlsConfig,
+}
+
+/// How errors are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ErrorFormat {
+    /// `text/plain`, one line.
+    Text,
+    /// `application/problem+json`.
+    Problem,
 }
 
 impl Config {

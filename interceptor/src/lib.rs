@@ -21,7 +21,7 @@ mod routing;
 mod server;
 mod upstream;
 
-pub use config::{Config, Secret};
+pub use config::{Config, ErrorFormat, Secret};
 pub use endpoints::Endpoints;
 pub use interceptor::{Error, Interceptor, Parts, run};
 pub use resolve::resolve_by_dns;

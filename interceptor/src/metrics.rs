@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) no_route: RouteMetrics,
     /// The same as one number.
     pub(crate) unrouted: Counter,
+    /// Requests that were not let in.
+    pub(crate) not_let_in: Counter,
     /// Connections opened to endpoints.
     pub(crate) connects: Counter,
     /// Attempts to connect that failed.
@@ -58,6 +60,11 @@ impl Metrics {
         let prefixed = registry.sub_registry_with_prefix("interceptor");
         for (name, help, counter) in [
             ("unrouted_requests", "Requests that no route matched", &self.unrouted),
+            (
+                "refused_requests",
+                "Requests not let in: malformed, with too long a head, or too slow with it",
+                &self.not_let_in,
+            ),
             ("upstream_connects", "Connections opened to endpoints", &self.connects),
             ("upstream_connect_failures", "Attempts to connect to an endpoint that failed", &self.connect_failures),
             ("resent_requests", "Requests sent again because the endpoint had closed the connection", &self.resent),

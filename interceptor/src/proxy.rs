@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::routes::Route;
 use crate::routing;
 use crate::server::client::Client;
+use crate::server::gate;
 use crate::server::worker::Worker;
 
 /// Tells whether the request was held; the add-on's name.
@@ -38,7 +39,16 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let active = client.begin_request();
-    let mut response = whatever_happens(&worker.metrics, routed(&worker, &client, request)).await;
+    let mut response = match gate::refused(&client, &request) {
+        Some(fault) => {
+            worker.metrics.not_let_in.inc();
+            worker.metrics.refused(request.method(), fault.status());
+            Refusal::Unread(fault).into_response(None)
+        }
+        None => whatever_happens(&worker.metrics, routed(&worker, &client, request)).await,
+    };
+    client.news.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    refusal::in_format(worker.settings.error_format, &mut response);
     response.body_mut().keep(active);
     response
 }
@@ -94,7 +104,7 @@ async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>
 /// Where it is none for a reverse proxy, or no route matches.
 fn route_of(worker: &Worker, request: &Request<Incoming>) -> Result<Arc<Route>, Refusal> {
     if request.method() == Method::CONNECT {
-        return Err(Refusal::Connect);
+        return Err(Refusal::Unread(gate::Fault::Connect));
     }
     let host = routing::host(headers::authority(request)?);
     let route = worker.with_table(|table| table.index.find(&host, request.uri().path(), request.headers()).cloned());

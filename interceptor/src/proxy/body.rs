@@ -55,6 +55,11 @@ impl ResponseBody {
         Self { content: Content::Text(Some(text)), exchange, active: None }
     }
 
+    /// Puts another text in the place of one that has not been sent.
+    pub(crate) fn says(&mut self, text: Bytes) {
+        self.content = Content::Text(Some(text));
+    }
+
     /// The client's connection is busy until this body has been sent.
     pub(crate) fn keep(&mut self, active: ActiveRequest) {
         self.active = Some(active);

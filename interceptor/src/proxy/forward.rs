@@ -96,7 +96,10 @@ pub(crate) async fn forward(
                     request = copy;
                     attempts.only_new = true;
                 }
-                None => return Err(Refusal::UpstreamFailed(error.to_string())),
+                None => {
+                    let fault = client.news.fault().map(Refusal::Unread);
+                    return Err(fault.unwrap_or_else(|| Refusal::UpstreamFailed(error.to_string())));
+                }
             },
         }
         worker.metrics.resent.inc();

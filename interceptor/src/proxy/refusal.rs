@@ -1,10 +1,14 @@
 //! Answers of the interceptor's own, where there is none of the workload.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use tracing::debug;
 
 use super::{End, Exchange, ResponseBody};
+use crate::config::ErrorFormat;
+use crate::server::gate::Fault;
 
 /// Why a request gets no response of its workload.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +16,9 @@ pub(crate) enum Refusal {
     /// The request does not say clearly where it goes.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
-    /// `CONNECT` asks for a forward proxy.
-    #[error("CONNECT is not supported: this is a reverse proxy")]
-    Connect,
+    /// The request was not let in.
+    #[error(transparent)]
+    Unread(Fault),
     /// No resource claims the request.
     #[error("no route for host {host:?} and this path")]
     NoRoute {
@@ -34,7 +38,7 @@ pub(crate) enum Refusal {
     #[error("the workload did not answer in time")]
     ResponseHeaderTimeout,
     /// The endpoint can't be connected to, or broke off.
-    #[error("the workload's endpoint failed: {0}")]
+    #[error("the workload's endpoint failed")]
     UpstreamFailed(String),
     /// A fault of ours.
     #[error("internal error")]
@@ -45,7 +49,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unread(fault) => fault.status(),
             Self::NoRoute { .. } | Self::RouteRemoved => StatusCode::NOT_FOUND,
             Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamFailed(_) => StatusCode::BAD_GATEWAY,
@@ -69,14 +73,51 @@ impl Refusal {
             exchange.answered(status);
             exchange.ends(self.end());
         }
-        let text = Bytes::from(format!("{self}\n"));
-        let mut response = Response::new(ResponseBody::text(text, exchange));
+        if let Self::UpstreamFailed(why) = &self {
+            // For the operator alone: it may tell of what is inside.
+            debug!("an endpoint failed: {why}");
+        }
+        let text = self.to_string();
+        let mut response = Response::new(ResponseBody::text(Bytes::from(format!("{text}\n")), exchange));
         *response.status_mut() = status;
+        response.extensions_mut().insert(Told(text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        if matches!(self, Self::Connect) {
+        if matches!(self, Self::Unread(_)) {
+            // Nobody knows where the next request would begin.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
             // An empty list: the methods that are allowed are the workload's to say.
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(""));
         }
         response
+    }
+}
+
+/// What a refusal says, kept with its response until the format is known.
+#[derive(Debug, Clone)]
+struct Told(String);
+
+/// An error for machines (RFC 9457). Its type is `about:blank`: the status says what kind of error it is.
+#[derive(Debug, Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+}
+
+/// Writes a refusal in the format that is asked for; any other response stays as it is.
+pub(crate) fn in_format(format: ErrorFormat, response: &mut Response<ResponseBody>) {
+    if format == ErrorFormat::Text {
+        return;
+    }
+    let Some(Told(detail)) = response.extensions_mut().remove() else { return };
+    let status = response.status();
+    let title = status.canonical_reason().unwrap_or("Error");
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail: &detail };
+    if let Ok(json) = serde_json::to_vec(&problem) {
+        response.body_mut().says(Bytes::from(json));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     }
 }

@@ -13,8 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// How every HTTP/2 connection begins, and no request of HTTP/1.
-const HTTP2_BEGINS: &[u8] = b"PRI ";
+use super::gate::News;
 
 /// A client's connection. All on one thread: the atomics are here only because an upgraded socket must be `Send`.
 #[derive(Debug)]
@@ -26,9 +25,8 @@ pub(crate) struct Client {
     requests: AtomicU32,
     /// A request has begun since the last sweep.
     began_one: AtomicBool,
-    /// Bytes have come while there was no request: the head of one has begun.
-    head_begun: AtomicBool,
-    http2: AtomicBool,
+    /// What its gate and the rest tell each other.
+    pub(crate) news: News,
     /// Held requests whose body has not been read.
     watchers: AtomicU32,
     orders: AtomicU8,
@@ -67,8 +65,7 @@ impl Client {
             secure,
             requests: AtomicU32::new(0),
             began_one: AtomicBool::new(false),
-            head_begun: AtomicBool::new(false),
-            http2: AtomicBool::new(false),
+            news: News::default(),
             watchers: AtomicU32::new(0),
             orders: AtomicU8::new(Order::Serve as u8),
         })
@@ -88,7 +85,6 @@ impl Client {
     pub(crate) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         self.requests.fetch_add(1, Relaxed);
         self.began_one.store(true, Relaxed);
-        self.head_begun.store(false, Relaxed);
         ActiveRequest(self.clone())
     }
 
@@ -103,7 +99,7 @@ impl Client {
     pub(crate) fn swept(&self) -> Idleness {
         if self.began_one.swap(false, Relaxed) || self.requests.load(Relaxed) > 0 {
             Idleness::Busy
-        } else if self.head_begun.load(Relaxed) && !self.http2.load(Relaxed) {
+        } else if self.news.is_in_head() {
             Idleness::InHead
         } else {
             Idleness::Idle
@@ -121,15 +117,6 @@ impl Client {
             0 => Order::Serve,
             1 => Order::Finish,
             _ => Order::Cut,
-        }
-    }
-
-    fn read(&self, bytes: &[u8]) {
-        if self.requests.load(Relaxed) == 0 && !bytes.is_empty() && !self.head_begun.swap(true, Relaxed) {
-            // A request of HTTP/1 can't begin so; whoever cheats only loses the limit of one that sends nothing.
-            if bytes.starts_with(HTTP2_BEGINS) {
-                self.http2.store(true, Relaxed);
-            }
         }
     }
 }
@@ -193,14 +180,10 @@ impl ClientStream {
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let outcome = match &mut this.stream {
+        match &mut self.get_mut().stream {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        this.client.read(&buf.filled()[before..]);
-        outcome
+        }
     }
 }
 

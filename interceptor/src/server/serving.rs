@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::client::{Client, ClientStream, Order, Transport};
+use super::gate::Gate;
 use super::listener::{Accepted, Entrance};
 use super::worker::{Settings, Worker};
 use crate::proxy::{self, ResponseBody};
@@ -40,15 +41,20 @@ where
 pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder<OnThisThread> {
     let mut protocol = auto::Builder::new(OnThisThread(tasks));
     // hyper would make a timer for each request; the thread's sweep does it for all connections at once.
-    protocol.http1().header_read_timeout(None).max_buf_size(settings.max_header_bytes as usize);
+    // The limits of a head are the gate's business: hyper refuses without a word.
+    let most = settings.head;
+    protocol.http1().header_read_timeout(None).max_buf_size(most.bytes + SPARE_BYTES).max_headers(most.fields);
     protocol
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
-        .max_header_list_size(settings.max_header_bytes)
+        .max_header_list_size(u32::try_from(most.bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(HTTP2_PING);
     protocol
 }
+
+/// More than the longest head that gets through the gate, in bytes.
+const SPARE_BYTES: usize = 8192;
 
 /// An HTTP/2 client that does not answer a ping (within hyper's 20 s) has gone.
 const HTTP2_PING: std::time::Duration = std::time::Duration::from_secs(30);
@@ -100,7 +106,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, served: Rc<Ser
             async { Ok::<Response<ResponseBody>, Infallible>(response.await) }
         })
     };
-    let io = TokioIo::new(ClientStream::new(stream, client.clone()));
+    let stream = ClientStream::new(stream, client.clone());
+    let io = TokioIo::new(Gate::new(stream, client.clone(), worker.settings.head));
     let mut connection = std::pin::pin!(worker.protocol.serve_connection_with_upgrades(io, service));
     let mut finishing = false;
     let outcome = std::future::poll_fn(|cx: &mut Context<'_>| {

@@ -17,17 +17,21 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Idleness, Order};
+use super::gate::Bounds;
 use super::listener::Accepted;
 use super::serving::{self, OnThisThread, Served};
-use crate::config::Config;
+use crate::config::{Config, ErrorFormat};
 use crate::metrics::Metrics;
 use crate::routes::Table;
 use crate::upstream::Connection;
 use crate::upstream::connection::Life;
-use crate::upstream::pool::{Bounds, Pool};
+use crate::upstream::pool::{self, Pool};
 
 /// Between two looks at all connections of a thread. Timeouts of idle connections are as fine as this.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+
+/// A client that is told it is too late, and has not even taken the answer after this long, is cut off.
+const CUT_AFTER: Duration = Duration::from_secs(5);
 
 /// What of the configuration the proxying threads need.
 #[derive(Debug, Clone)]
@@ -35,13 +39,14 @@ pub(crate) struct Settings {
     pub(crate) cold_start_header: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) connect_retry_timeout: Duration,
-    pub(crate) max_header_bytes: u32,
+    pub(crate) head: Bounds,
+    pub(crate) error_format: ErrorFormat,
     pub(crate) max_streams: u32,
     upstream_max_age: Duration,
     upstream_max_uses: u32,
     header_read_timeout: Duration,
     client_idle_timeout: Duration,
-    pool: Bounds,
+    pool: pool::Bounds,
 }
 
 impl Settings {
@@ -51,13 +56,14 @@ impl Settings {
             cold_start_header: config.cold_start_header,
             connect_timeout: config.connect_timeout,
             connect_retry_timeout: config.connect_retry_timeout,
-            max_header_bytes: config.max_header_bytes,
+            head: Bounds { bytes: config.max_header_bytes as usize, fields: config.max_headers.into() },
+            error_format: config.error_format,
             max_streams: config.max_streams,
             upstream_max_age: config.upstream_max_age,
             upstream_max_uses: config.upstream_max_uses,
             header_read_timeout: config.header_read_timeout,
             client_idle_timeout: config.client_idle_timeout,
-            pool: Bounds {
+            pool: pool::Bounds {
                 total: config.max_idle_conns.div_ceil(threads),
                 per_endpoint: config.max_idle_conns_per_host.div_ceil(threads),
                 idle: config.upstream_idle_timeout,
@@ -175,8 +181,12 @@ impl Worker {
                 Idleness::Idle if watched.since >= self.settings.client_idle_timeout => {
                     watched.served.order(Order::Finish)
                 }
-                Idleness::InHead if watched.since >= self.settings.header_read_timeout => {
+                Idleness::InHead if watched.since >= self.settings.header_read_timeout + CUT_AFTER => {
                     watched.served.order(Order::Cut)
+                }
+                Idleness::InHead if watched.since >= self.settings.header_read_timeout => {
+                    watched.served.client.news.too_late();
+                    watched.served.order(Order::Serve);
                 }
                 _ => {}
             }

@@ -109,13 +109,15 @@ async fn any_other_request_is_never_sent_twice() {
 }
 
 #[tokio::test]
-async fn a_client_that_dawdles_over_its_head_is_cut_off() {
+async fn a_client_that_dawdles_over_its_head_is_told_so_and_cut_off() {
     let scene = Scene::with(|config, _| config.header_read_timeout = Duration::from_secs(1)).await;
     let mut client = scene.client().await;
     client.send("GET / HTTP/1.1\r\nhost: app").await;
     let began = Instant::now();
-    assert!(client.is_closed().await);
+    let response = client.response().await;
     assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!((response.status, response.header("connection")), (408, Some("close")));
+    assert!(client.is_closed().await);
     assert_eq!(scene.queue().await, (0, 0));
 }
 

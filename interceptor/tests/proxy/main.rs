@@ -9,6 +9,7 @@ mod cold_start;
 mod connections;
 mod departures;
 mod forwarding;
+mod gate;
 mod http2;
 mod logs;
 mod prometheus;
