@@ -123,6 +123,19 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_ERROR_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
     pub error_format: ErrorFormat,
 
+    /// The longest body of a request, in bytes (then 413); 0 is no limit.
+    #[arg(long, env = "PLIMSOLL_MAX_REQUEST_BODY_BYTES", value_name = "BYTES", default_value = "0")]
+    pub max_request_body_bytes: u64,
+
+    /// How long the body of a request may stop on its way from the client (then 408); 0 is no limit. It does not hold for gRPC,
+    /// and over HTTP/2 only until the response begins.
+    #[arg(long, env = "PLIMSOLL_BODY_READ_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "60s")]
+    pub body_read_timeout: Duration,
+
+    /// How long a client may take nothing of what it is sent, before it is cut off; 0 is no limit.
+    #[arg(long, env = "PLIMSOLL_CLIENT_WRITE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "60s")]
+    pub client_write_timeout: Duration,
+
     /// Requests at once on one HTTP/2 connection of a client.
     #[arg(long, env = "PLIMSOLL_MAX_STREAMS", value_name = "N", default_value = "250")]
     pub max_streams: u32,
@@ -138,7 +151,8 @@ pub struct Config {
 }
 
 /// How errors are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum ErrorFormat {
     /// `text/plain`, one line.
     Text,

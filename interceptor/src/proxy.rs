@@ -1,6 +1,7 @@
 //! What happens to a request, from its arrival to its departure.
 
 mod body;
+mod client_body;
 mod end;
 mod exchange;
 mod forward;
@@ -18,6 +19,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Versi
 use hyper::body::Incoming;
 
 pub(crate) use body::ResponseBody;
+pub(crate) use client_body::{BodyError, BodyLimits, ClientBody};
 pub(crate) use end::End;
 pub(crate) use exchange::Exchange;
 pub(crate) use refusal::Refusal;
@@ -38,7 +40,8 @@ pub(crate) async fn answer(
     client: Arc<Client>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let active = client.begin_request();
+    let mut active = client.begin_request();
+    let version = request.version();
     let mut response = match gate::refused(&client, &request) {
         Some(fault) => {
             worker.metrics.not_let_in.inc();
@@ -48,7 +51,8 @@ pub(crate) async fn answer(
         None => whatever_happens(&worker.metrics, routed(&worker, &client, request)).await,
     };
     client.news.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-    refusal::in_format(worker.settings.error_format, &mut response);
+    refusal::finish(worker.settings.error_format, version, &mut response);
+    active.answered();
     response.body_mut().keep(active);
     response
 }
@@ -105,6 +109,10 @@ async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>
 fn route_of(worker: &Worker, request: &Request<Incoming>) -> Result<Arc<Route>, Refusal> {
     if request.method() == Method::CONNECT {
         return Err(Refusal::Unread(gate::Fault::Connect));
+    }
+    // Over HTTP/1 the gate has counted them.
+    if request.version() == Version::HTTP_2 && request.headers().len() > worker.settings.head.fields {
+        return Err(Refusal::Unread(gate::Fault::TooManyFields));
     }
     let host = routing::host(headers::authority(request)?);
     let route = worker.with_table(|table| table.index.find(&host, request.uri().path(), request.headers()).cloned());

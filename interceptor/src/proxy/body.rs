@@ -68,7 +68,8 @@ impl ResponseBody {
 
 /// The workload's response as the client gets it.
 pub(crate) fn respond(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answered) -> Response<ResponseBody> {
-    let Answered { mut response, connection, at_endpoint, taken, until, .. } = answered;
+    let Answered { mut response, connection, at_endpoint, taken, body_state, until, .. } = answered;
+    body_state.response_begun();
     exchange.answered(response.status());
     headers::to_client(&mut response);
     let (head, incoming) = response.into_parts();

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
+use super::client_body::{BodyState, ClientBody};
 use super::{Exchange, Refusal, headers, hold};
 use crate::endpoints::{AtEndpoint, choose};
 use crate::server::client::Client;
@@ -27,6 +28,8 @@ pub(crate) struct Answered {
     pub(crate) at_endpoint: AtEndpoint,
     /// Where the request has a body: when all of it was taken.
     pub(crate) taken: Option<Taken>,
+    /// What went wrong with the request's body.
+    pub(crate) body_state: BodyState,
     /// The client's side of a change of protocol, where it asked for one.
     pub(crate) upgrade: Option<OnUpgrade>,
     /// When the request is too late.
@@ -45,9 +48,11 @@ pub(crate) async fn forward(
 ) -> Result<Answered, Refusal> {
     let wanted = headers::wanted_upgrade(&request);
     let upgrade = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
+    let version = request.version();
     headers::to_endpoint(&mut request, (client.address(), client.scheme()), wanted);
     let (head, incoming) = request.into_parts();
-    let (body, taken) = RequestBody::of(incoming);
+    let (body, body_state) = ClientBody::new(&head, version, incoming, worker.settings.body)?;
+    let (body, taken) = RequestBody::of(body);
     let mut request = Request::from_parts(head, body);
 
     let limits = exchange.route.limits;
@@ -80,7 +85,7 @@ pub(crate) async fn forward(
         let patience = Patience { until, after_sent: limits.response_header };
         match connection.send(request, began, patience).await {
             Ok((response, connection)) => {
-                return Ok(Answered { response, connection, at_endpoint, taken, upgrade, until });
+                return Ok(Answered { response, connection, at_endpoint, taken, body_state, upgrade, until });
             }
             Err(Unanswered::RequestTimeout) => return Err(Refusal::RequestTimeout),
             Err(Unanswered::ResponseHeaderTimeout) => return Err(Refusal::ResponseHeaderTimeout),
@@ -97,8 +102,8 @@ pub(crate) async fn forward(
                     attempts.only_new = true;
                 }
                 None => {
-                    let fault = client.news.fault().map(Refusal::Unread);
-                    return Err(fault.unwrap_or_else(|| Refusal::UpstreamFailed(error.to_string())));
+                    let clients = client.news.fault().map(Refusal::Unread).or_else(|| body_state.refusal());
+                    return Err(clients.unwrap_or_else(|| Refusal::UpstreamFailed(error.to_string())));
                 }
             },
         }

@@ -1,7 +1,7 @@
 //! What a proxy changes in the heads of requests and responses (RFC 9110, section 7.6).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::PathAndQuery;
@@ -28,12 +28,21 @@ static HOP_BY_HOP: [HeaderName; HOP_BY_HOP_FIELDS] =
 /// # Errors
 /// Where the request does not name exactly one.
 pub(crate) fn authority<B>(request: &Request<B>) -> Result<&str, Refusal> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
     if let Some(authority) = request.uri().authority() {
         let authority = authority.as_str();
-        return Ok(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
+        if authority.contains('@') {
+            return Err(Refusal::BadRequest("there is a user before the host"));
+        }
+        // Over HTTP/1 the target rules (RFC 9112, section 3.2.2); over HTTP/2 the two may not differ (RFC 9113, section 8.3.1).
+        let same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+        if request.version() == Version::HTTP_2 && (second.is_some() || !first.is_none_or(same)) {
+            return Err(Refusal::BadRequest("the Host field differs from the authority"));
+        }
+        return Ok(authority);
     }
-    let mut hosts = request.headers().get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
+    match (first, second) {
         (Some(host), None) => host.to_str().map_err(|_| Refusal::BadRequest("the Host field has strange characters")),
         (None, _) if request.version() < Version::HTTP_11 => Ok(""),
         (None, _) => Err(Refusal::BadRequest("the Host field is missing")),
@@ -46,8 +55,9 @@ pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     let wanted = request.headers().get(UPGRADE)?;
     let asked = request.version() == Version::HTTP_11
         && connection_options(request.headers()).any(|o| o.eq_ignore_ascii_case("upgrade"));
-    // h2c by upgrade is obsolete (RFC 9113, section 3.1), and not the endpoint's to decide.
-    (asked && !wanted.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| wanted.clone())
+    // h2c by upgrade is obsolete (RFC 9113, section 3.1), and not the endpoint's to decide: requests inside it would be nobody's.
+    let tokens = wanted.to_str().unwrap_or("h2c").split(',').map(str::trim);
+    (asked && !tokens.into_iter().any(|token| token.eq_ignore_ascii_case("h2c"))).then(|| wanted.clone())
 }
 
 /// Makes a client's request one of ours: to be sent to an endpoint over HTTP/1.1.
@@ -64,9 +74,12 @@ pub(crate) fn to_endpoint<B: Body>(
         *request.uri_mut() = Uri::from(path);
         authority.map(|authority| request.headers_mut().insert(HOST, authority));
     }
-    *request.version_mut() = Version::HTTP_11;
+    let before = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let length_unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     let headers = request.headers_mut();
+    if before == Version::HTTP_2 {
+        join_cookies(headers);
+    }
     let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let present = strip(headers);
     if present.expect {
@@ -85,6 +98,16 @@ pub(crate) fn to_endpoint<B: Body>(
         headers.insert(UPGRADE, protocol);
     }
     forwarded(headers, client, present.forwarded);
+}
+
+/// Over HTTP/2 a cookie may come in crumbs; over HTTP/1 it is one field (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, cookie);
+    }
 }
 
 /// Makes an endpoint's response one of ours.
@@ -148,8 +171,8 @@ fn strip(headers: &mut HeaderMap) -> Present {
         let named: Vec<HeaderName> = connection_options(headers)
             .filter(|option| !option.eq_ignore_ascii_case("close") && !option.eq_ignore_ascii_case("keep-alive"))
             .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-            // A request must name its host, whatever the client wants to hide.
-            .filter(|name| name != HOST)
+            // A request must name its host and where it ends, whatever the client wants to hide.
+            .filter(|name| name != HOST && name != CONTENT_LENGTH)
             .collect();
         for name in named {
             headers.remove(name);
@@ -223,8 +246,11 @@ mod tests {
 
     #[test]
     fn an_upgrade_to_h2c_is_ignored() {
-        let head = Request::builder().header("host", "h").header("connection", "Upgrade").header("upgrade", "h2c");
-        assert!(!sent(request(head)).headers().contains_key("upgrade"));
+        for protocol in ["h2c", "websocket, H2C"] {
+            let head =
+                Request::builder().header("host", "h").header("connection", "Upgrade").header("upgrade", protocol);
+            assert!(!sent(request(head)).headers().contains_key("upgrade"));
+        }
     }
 
     #[test]
@@ -239,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_target_rules_over_the_host_field() {
-        let sent = sent(request(Request::builder().uri("http://user@real.example:81/a?b").header("host", "other")));
+        let sent = sent(request(Request::builder().uri("http://real.example:81/a?b").header("host", "other")));
         assert_eq!(sent.headers()["host"], "real.example:81");
         assert_eq!(*sent.uri(), "/a?b");
     }
@@ -247,6 +273,10 @@ mod tests {
     #[test]
     fn a_request_names_exactly_one_host() {
         assert!(authority(&request(Request::builder())).is_err());
+        assert!(authority(&request(Request::builder().uri("http://user@a/"))).is_err());
+        let http2 = |host| request(Request::builder().version(Version::HTTP_2).uri("http://A:1/").header("host", host));
+        assert_eq!(authority(&http2("a:1")).ok(), Some("A:1"));
+        assert!(authority(&http2("b")).is_err());
         assert!(authority(&request(Request::builder().header("host", "a").header("host", "b"))).is_err());
         assert_eq!(authority(&request(Request::builder().version(Version::HTTP_10))).ok(), Some(""));
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, Version};
 use serde::Serialize;
 use tracing::debug;
 
@@ -16,6 +16,12 @@ pub(crate) enum Refusal {
     /// The request does not say clearly where it goes.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
+    /// Over `--max-request-body-bytes`.
+    #[error("the body of the request is too long")]
+    BodyTooLong,
+    /// Over `--body-read-timeout`.
+    #[error("the body of the request stopped for too long")]
+    BodyTooSlow,
     /// The request was not let in.
     #[error(transparent)]
     Unread(Fault),
@@ -50,6 +56,8 @@ impl Refusal {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unread(fault) => fault.status(),
+            Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute { .. } | Self::RouteRemoved => StatusCode::NOT_FOUND,
             Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamFailed(_) => StatusCode::BAD_GATEWAY,
@@ -80,12 +88,9 @@ impl Refusal {
         let text = self.to_string();
         let mut response = Response::new(ResponseBody::text(Bytes::from(format!("{text}\n")), exchange));
         *response.status_mut() = status;
-        response.extensions_mut().insert(Told(text));
+        let ends_connection = matches!(self, Self::Unread(_) | Self::BodyTooLong | Self::BodyTooSlow);
+        response.extensions_mut().insert(Told { text, ends_connection });
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        if matches!(self, Self::Unread(_)) {
-            // Nobody knows where the next request would begin.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             // An empty list: the methods that are allowed are the workload's to say.
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(""));
@@ -96,7 +101,11 @@ impl Refusal {
 
 /// What a refusal says, kept with its response until the format is known.
 #[derive(Debug, Clone)]
-struct Told(String);
+struct Told {
+    text: String,
+    /// Nobody knows where the next request would begin, or it is far away.
+    ends_connection: bool,
+}
 
 /// An error for machines (RFC 9457). Its type is `about:blank`: the status says what kind of error it is.
 #[derive(Debug, Serialize)]
@@ -107,15 +116,18 @@ struct Problem<'a> {
     detail: &'a str,
 }
 
-/// Writes a refusal in the format that is asked for; any other response stays as it is.
-pub(crate) fn in_format(format: ErrorFormat, response: &mut Response<ResponseBody>) {
+/// Makes a refusal fit the client's connection and the format that is asked for; any other response stays as it is.
+pub(crate) fn finish(format: ErrorFormat, version: Version, response: &mut Response<ResponseBody>) {
+    let Some(told) = response.extensions_mut().remove::<Told>() else { return };
+    if told.ends_connection && version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if format == ErrorFormat::Text {
         return;
     }
-    let Some(Told(detail)) = response.extensions_mut().remove() else { return };
     let status = response.status();
     let title = status.canonical_reason().unwrap_or("Error");
-    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail: &detail };
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail: &told.text };
     if let Ok(json) = serde_json::to_vec(&problem) {
         response.body_mut().says(Bytes::from(json));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -30,7 +30,21 @@ pub(crate) struct Client {
     /// Held requests whose body has not been read.
     watchers: AtomicU32,
     orders: AtomicU8,
+    /// Something is to be written and the client does not take it.
+    write_blocked: AtomicBool,
+    /// Something has been written since the last sweep.
+    wrote: AtomicBool,
+    /// Sweeps so far: a clock that costs a request nothing.
+    sweeps: AtomicU32,
+    /// Requests so far.
+    begun: AtomicU32,
+    /// Requests that the client has taken back soon after they began.
+    taken_back: AtomicU32,
 }
+
+/// A client that takes back so many requests, and most of those it sends, makes work for its own sake: HTTP/2 rapid reset.
+/// The number and the time (one or two sweeps) are Envoy's: `premature_reset_total_stream_count`.
+const MAX_TAKEN_BACK: u32 = 500;
 
 /// What the connection is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +82,11 @@ impl Client {
             news: News::default(),
             watchers: AtomicU32::new(0),
             orders: AtomicU8::new(Order::Serve as u8),
+            write_blocked: AtomicBool::new(false),
+            wrote: AtomicBool::new(false),
+            sweeps: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            taken_back: AtomicU32::new(0),
         })
     }
 
@@ -85,7 +104,8 @@ impl Client {
     pub(crate) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         self.requests.fetch_add(1, Relaxed);
         self.began_one.store(true, Relaxed);
-        ActiveRequest(self.clone())
+        self.begun.fetch_add(1, Relaxed);
+        ActiveRequest { client: self.clone(), began_in: self.sweeps.load(Relaxed), is_answered: false }
     }
 
     /// From now on, and until the guard is dropped, the connection breaks when the client has hung up, even if bytes of it
@@ -97,12 +117,36 @@ impl Client {
 
     /// What has been going on since the last sweep.
     pub(crate) fn swept(&self) -> Idleness {
+        self.sweeps.fetch_add(1, Relaxed);
         if self.began_one.swap(false, Relaxed) || self.requests.load(Relaxed) > 0 {
             Idleness::Busy
         } else if self.news.is_in_head() {
             Idleness::InHead
         } else {
             Idleness::Idle
+        }
+    }
+
+    /// Whether it has taken nothing since the last sweep though there is something for it.
+    pub(crate) fn is_stalled(&self) -> bool {
+        !self.wrote.swap(false, Relaxed) && self.write_blocked.load(Relaxed)
+    }
+
+    fn wrote<T>(&self, outcome: &Poll<T>) {
+        self.write_blocked.store(outcome.is_pending(), Relaxed);
+        if outcome.is_ready() {
+            self.wrote.store(true, Relaxed);
+        }
+    }
+
+    /// The client has taken a request back.
+    fn took_back(&self, began_in: u32) {
+        if self.sweeps.load(Relaxed) - began_in > 1 {
+            return;
+        }
+        let taken_back = self.taken_back.fetch_add(1, Relaxed) + 1;
+        if taken_back >= MAX_TAKEN_BACK && taken_back > self.begun.load(Relaxed) / 2 {
+            self.order(Order::Cut);
         }
     }
 
@@ -123,11 +167,26 @@ impl Client {
 
 /// A request without its whole response.
 #[derive(Debug)]
-pub(crate) struct ActiveRequest(Arc<Client>);
+pub(crate) struct ActiveRequest {
+    client: Arc<Client>,
+    /// The sweep before which it began.
+    began_in: u32,
+    is_answered: bool,
+}
+
+impl ActiveRequest {
+    /// There is a response, or the head of one.
+    pub(crate) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Relaxed);
+        self.client.requests.fetch_sub(1, Relaxed);
+        if !self.is_answered {
+            self.client.took_back(self.began_in);
+        }
     }
 }
 
@@ -189,10 +248,13 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let outcome = match &mut this.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        this.client.wrote(&outcome);
+        outcome
     }
 
     /// hyper calls this whenever it looks after the connection, so it is the place to notice a client that has gone.
@@ -200,10 +262,16 @@ impl AsyncWrite for ClientStream {
         if self.client.watchers.load(Relaxed) > 0 && self.has_hung_up() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has hung up")));
         }
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        match &mut this.stream {
             // A socket keeps nothing back.
             Transport::Plain(_) => Poll::Ready(Ok(())),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => {
+                // What TLS keeps has not been taken by the client.
+                let outcome = Pin::new(stream).poll_flush(cx);
+                this.client.wrote(&outcome);
+                outcome
+            }
         }
     }
 
@@ -219,10 +287,13 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let outcome = match &mut this.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        this.client.wrote(&outcome);
+        outcome
     }
 
     fn is_write_vectored(&self) -> bool {

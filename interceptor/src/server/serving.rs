@@ -48,6 +48,12 @@ pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
+        // Streams that are reset before they were even looked at (CVE-2023-44487); more of them end the connection.
+        .max_pending_accept_reset_streams(MAX_RESET_UNSEEN)
+        // Streams that we reset for a client's faults, in the life of a connection.
+        .max_local_error_reset_streams(MAX_RESET_BY_FAULT)
+        // What is kept for a client that opens no window, for each of its streams.
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(u32::try_from(most.bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(HTTP2_PING);
     protocol
@@ -55,6 +61,11 @@ pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder
 
 /// More than the longest head that gets through the gate, in bytes.
 const SPARE_BYTES: usize = 8192;
+
+const MAX_RESET_UNSEEN: usize = 20;
+const MAX_RESET_BY_FAULT: usize = 1024;
+/// In bytes; hyper would take 400 KiB.
+const MAX_SEND_BUFFER: usize = 128 * 1024;
 
 /// An HTTP/2 client that does not answer a ping (within hyper's 20 s) has gone.
 const HTTP2_PING: std::time::Duration = std::time::Duration::from_secs(30);

@@ -22,6 +22,7 @@ use super::listener::Accepted;
 use super::serving::{self, OnThisThread, Served};
 use crate::config::{Config, ErrorFormat};
 use crate::metrics::Metrics;
+use crate::proxy::BodyLimits;
 use crate::routes::Table;
 use crate::upstream::Connection;
 use crate::upstream::connection::Life;
@@ -40,12 +41,14 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) connect_retry_timeout: Duration,
     pub(crate) head: Bounds,
+    pub(crate) body: BodyLimits,
     pub(crate) error_format: ErrorFormat,
     pub(crate) max_streams: u32,
     upstream_max_age: Duration,
     upstream_max_uses: u32,
     header_read_timeout: Duration,
     client_idle_timeout: Duration,
+    client_write_timeout: Option<Duration>,
     pool: pool::Bounds,
 }
 
@@ -57,7 +60,12 @@ impl Settings {
             connect_timeout: config.connect_timeout,
             connect_retry_timeout: config.connect_retry_timeout,
             head: Bounds { bytes: config.max_header_bytes as usize, fields: config.max_headers.into() },
+            body: BodyLimits {
+                bytes: Some(config.max_request_body_bytes).filter(|bytes| *bytes > 0),
+                pause: Some(config.body_read_timeout).filter(|pause| !pause.is_zero()),
+            },
             error_format: config.error_format,
+            client_write_timeout: Some(config.client_write_timeout).filter(|timeout| !timeout.is_zero()),
             max_streams: config.max_streams,
             upstream_max_age: config.upstream_max_age,
             upstream_max_uses: config.upstream_max_uses,
@@ -93,6 +101,8 @@ struct Watched {
     served: Rc<Served>,
     idleness: Idleness,
     since: Duration,
+    /// For so long the client has not taken what it is sent.
+    stalled: Duration,
 }
 
 impl Worker {
@@ -148,9 +158,15 @@ impl Worker {
         let id = self.accepted.get();
         self.accepted.set(id + 1);
         // Busy with arriving: the next sweep may come before the connection has been read from for the first time.
-        self.clients
-            .borrow_mut()
-            .insert(id, Watched { served: served.clone(), idleness: Idleness::Busy, since: Duration::ZERO });
+        self.clients.borrow_mut().insert(
+            id,
+            Watched {
+                served: served.clone(),
+                idleness: Idleness::Busy,
+                since: Duration::ZERO,
+                stalled: Duration::ZERO,
+            },
+        );
         self.metrics.clients.inc();
         let worker = self.clone();
         let registered = Registered { worker: self.clone(), id };
@@ -170,6 +186,11 @@ impl Worker {
         self.pool.sweep(now);
         self.show_pool(self.pool.len());
         for watched in self.clients.borrow_mut().values_mut() {
+            watched.stalled = if watched.served.client.is_stalled() { watched.stalled + SWEEP } else { Duration::ZERO };
+            if self.settings.client_write_timeout.is_some_and(|most| watched.stalled > most) {
+                watched.served.order(Order::Cut);
+                continue;
+            }
             let idleness = watched.served.client.swept();
             if idleness != watched.idleness {
                 watched.idleness = idleness;

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
+
+use crate::proxy::{BodyError, ClientBody};
 
 /// What is sent to an endpoint after the head: nothing, or what the client sends, as it comes.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(crate) enum RequestBody {
     /// The client's body.
     Streaming {
         /// What comes from the client. hyper answers `Expect: 100-continue` when it is first read.
-        incoming: Incoming,
+        incoming: ClientBody,
         /// Told when all of it has been taken.
         taken: Taken,
     },
@@ -43,7 +44,7 @@ impl Taken {
 
 impl RequestBody {
     /// The body that a client sends, and how to learn that all of it has been taken; none where there is no body.
-    pub(crate) fn of(incoming: Incoming) -> (Self, Option<Taken>) {
+    pub(crate) fn of(incoming: ClientBody) -> (Self, Option<Taken>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
@@ -54,9 +55,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streaming { incoming, taken } => {

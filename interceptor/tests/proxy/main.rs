@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod admin;
+mod bodies;
 mod certs;
 mod client;
 mod cold_start;
 mod connections;
 mod departures;
 mod forwarding;
+mod frames;
 mod gate;
 mod http2;
+mod http2_abuse;
 mod logs;
 mod prometheus;
 mod resolve;
