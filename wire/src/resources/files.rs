@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{Problem, Workload};
 
+mod config_map;
 mod document;
 mod folder;
 mod lines;

@@ -166,7 +166,6 @@ impl HttpScaledObjectSpec {
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
         let parts = [
-            (self.cold_start_timeout_failover_ref.is_some(), FAILOVER),
             (self.scaledown_period.is_some(), "spec.scaledownPeriod"),
             (self.initial_cooldown_period.is_some(), "spec.initialCooldownPeriod"),
         ];

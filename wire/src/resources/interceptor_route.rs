@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
-use super::{DEFAULT_RATE_WINDOW, DEFAULT_TARGET_VALUE, Invalid, Kind, Rule, Scaling, Timeouts, Workload, check};
+use super::{
+    DEFAULT_RATE_WINDOW, DEFAULT_TARGET_VALUE, Invalid, Kind, Overflow, Rule, Scaling, Timeouts, Workload, check,
+};
 
 mod cold_start;
 mod fixed_response;
@@ -190,14 +192,12 @@ impl InterceptorRouteSpec {
     /// The parts of the resource that are read and not acted upon.
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
-        let mut fields = Vec::new();
-        if self.cold_start.is_some() {
-            fields.push("spec.coldStart");
+        let overflow = self.cold_start.as_ref().filter(|cold_start| cold_start.placeholder.is_none());
+        match overflow.and_then(|cold_start| cold_start.overflow) {
+            // There is no placeholder to overflow to: such requests are rejected.
+            Some(Overflow::Placeholder) => vec!["spec.coldStart.overflow"],
+            _ => Vec::new(),
         }
-        if !self.static_routes.is_empty() {
-            fields.push("spec.staticRoutes");
-        }
-        fields
     }
 }
 

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
+use super::config_map::ConfigMap;
 use super::folder::Format;
 use super::lines;
 use crate::resources::http_scaled_object::HttpScaledObject;
@@ -37,10 +38,17 @@ pub(super) struct Bad {
     pub(super) what: String,
 }
 
-/// Reads all documents of a text, in order.
-pub(super) fn read(text: &str, format: Format) -> Vec<Result<Good, Bad>> {
+/// What a text holds, in order.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) routes: Vec<Result<Good, Bad>>,
+    pub(super) config_maps: Vec<ConfigMap>,
+}
+
+/// Reads all documents of a text.
+pub(super) fn read(text: &str, format: Format) -> Found {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut found = Vec::new();
+    let mut found = Found::default();
     match format {
         Format::Json => read_one(text, 1, json(text), &mut found),
         Format::Yaml => {
@@ -104,10 +112,10 @@ fn json(text: &str) -> Parsed {
     serde_json::from_str(text).map_err(|error| (error.line().max(1) as u64, format!("it is no JSON: {error}")))
 }
 
-fn read_one(text: &str, first_line: u64, parsed: Parsed, found: &mut Vec<Result<Good, Bad>>) {
+fn read_one(text: &str, first_line: u64, parsed: Parsed, found: &mut Found) {
     match parsed {
         Ok(value) => Document { text, first_line }.read(&value, "", found),
-        Err((line, what)) => found.push(Err(Bad { line, whose: None, what })),
+        Err((line, what)) => found.routes.push(Err(Bad { line, whose: None, what })),
     }
 }
 
@@ -119,7 +127,7 @@ struct Document<'a> {
 
 impl Document<'_> {
     /// Reads a resource, or each of a list's; `at` is its path in the document, with a dot at its end if it has any.
-    fn read(&self, value: &Value, at: &str, found: &mut Vec<Result<Good, Bad>>) {
+    fn read(&self, value: &Value, at: &str, found: &mut Found) {
         if value.is_null() {
             return;
         }
@@ -130,6 +138,10 @@ impl Document<'_> {
             for (index, item) in items.iter().enumerate() {
                 self.read(item, &format!("{at}items[{index}]."), found);
             }
+            return;
+        }
+        if (api_version, kind) == ("v1", "ConfigMap") {
+            found.config_maps.extend(ConfigMap::read(value));
             return;
         }
         let known = KINDS.iter().find(|(name, ..)| *name == kind);
@@ -152,7 +164,7 @@ impl Document<'_> {
                 return;
             }
         };
-        found.push(match outcome {
+        found.routes.push(match outcome {
             Ok((workload, without_effect)) => Ok(Good { workload, line: self.line_of(at), without_effect }),
             Err(fault) => Err(Bad {
                 line: self.line_of(&format!("{at}{}", fault.field)),
@@ -185,19 +197,24 @@ fn whose(value: &Value) -> Option<WorkloadId> {
 
 /// The workload of a resource, and the fields that it sets to no effect.
 fn resource(value: &Value, kind: Kind) -> Result<(Workload, Vec<String>), Fault> {
-    let (workload, unknown, idle, port_name) = match kind {
+    let (workload, unknown, idle, [port_name, fallback_name]) = match kind {
         Kind::InterceptorRoute => {
             let (resource, unknown) = shaped::<InterceptorRoute>(value)?;
-            (resource.workload()?, unknown, resource.spec.without_effect(), "spec.target.portName")
+            let fields = ["spec.target.portName", "spec.coldStart.fallback.service.portName"];
+            (resource.workload()?, unknown, resource.spec.without_effect(), fields)
         }
         Kind::HttpScaledObject => {
             let (resource, unknown) = shaped::<HttpScaledObject>(value)?;
-            (resource.workload()?, unknown, resource.spec.without_effect(), "spec.scaleTargetRef.portName")
+            let fields = ["spec.scaleTargetRef.portName", "spec.coldStartTimeoutFailoverRef.portName"];
+            (resource.workload()?, unknown, resource.spec.without_effect(), fields)
         }
     };
-    if let Port::Name(name) = &workload.target.port {
-        let remedy = "write port with a number: a route file has no Service to look the name up in";
-        return Err(Invalid::value(port_name, name, remedy).into());
+    let backends = [(Some(&workload.target), port_name), (workload.cold_start.fallback.as_ref(), fallback_name)];
+    for (backend, field) in backends {
+        if let Some(Port::Name(name)) = backend.map(|backend| &backend.port) {
+            let remedy = "write port with a number: a route file has no Service to look the name up in";
+            return Err(Invalid::value(field, name, remedy).into());
+        }
     }
     Ok((workload, idle.into_iter().map(str::to_owned).chain(unknown).collect()))
 }

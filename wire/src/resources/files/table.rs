@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Loaded;
+use super::config_map::{ConfigMap, Name};
 use super::document::{self, Good};
 use super::folder::Source;
 use crate::resources::{Kind, Problem, Workload};
@@ -13,6 +14,8 @@ use crate::topic::WorkloadId;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Table {
     entries: BTreeMap<WorkloadId, Entry>,
+    /// Each with the file that it came from.
+    config_maps: BTreeMap<Name, (ConfigMap, PathBuf)>,
     problems: Vec<Problem>,
     notes: Vec<String>,
 }
@@ -37,7 +40,7 @@ impl Table {
             Err(reason) => {
                 let what = format!("it can't be read: {reason}{}", kept(self.entries.len()));
                 let problems = vec![Problem { place: path.display().to_string(), workload: None, what }];
-                return Self { entries: self.entries.clone(), problems, notes: Vec::new() };
+                return Self { problems, notes: Vec::new(), ..self.clone() };
             }
         };
         let mut next = Self::default();
@@ -50,7 +53,12 @@ impl Table {
             let place = |line: u64| format!("{}:{line}", source.file.display());
             match &source.text {
                 Ok(text) => {
-                    for document in document::read(text, source.format) {
+                    let found = document::read(text, source.format);
+                    for config_map in found.config_maps {
+                        let entry = next.config_maps.entry(config_map.name.clone());
+                        entry.or_insert_with(|| (config_map, source.file.clone()));
+                    }
+                    for document in found.routes {
                         match document {
                             Ok(good) => next.add(good, &source.file, place),
                             Err(fault) => {
@@ -74,6 +82,7 @@ impl Table {
         for unusable in bad {
             next.keep(self, unusable);
         }
+        next.supply_bodies();
         next.problems.sort_by_key(|problem| position(&problem.place));
         next
     }
@@ -108,6 +117,19 @@ impl Table {
         self.entries.insert(id, entry);
     }
 
+    /// Hands the answers of all workloads the texts of the ConfigMaps that they name, and says where one is missing.
+    fn supply_bodies(&mut self) {
+        for (id, entry) in &mut self.entries {
+            let missing = entry.workload.supply_bodies(|name| {
+                let whole = (id.namespace.clone(), name.to_owned());
+                let missing = || format!("there is no ConfigMap {}/{name} in the route files; add it", id.namespace);
+                self.config_maps.get(&whole).ok_or_else(missing)?.0.texts()
+            });
+            let problem = |what| Problem { place: entry.place.clone(), workload: Some(id.clone()), what };
+            self.problems.extend(missing.into_iter().map(problem));
+        }
+    }
+
     /// Keeps what `previous` had where a document or a file is unusable now, and says so.
     fn keep(&mut self, previous: &Self, unusable: Unusable) {
         let Unusable { file, place, whose, what } = unusable;
@@ -123,6 +145,12 @@ impl Table {
             if !replaced {
                 self.entries.insert(id.clone(), entry.clone());
                 count += 1;
+            }
+        }
+        if whose.is_none() {
+            let lost = previous.config_maps.iter().filter(|(_, (_, from))| *from == file);
+            for (name, config_map) in lost {
+                self.config_maps.entry(name.clone()).or_insert_with(|| config_map.clone());
             }
         }
         let what = format!("{what}{}", kept(count));

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 use super::*;
-use crate::resources::Kind;
+use crate::resources::{FixedBody, Kind};
 
 /// A route whose target's name tells its version.
 pub(super) fn route(name: &str, service: &str) -> String {
@@ -116,7 +116,7 @@ fn what_has_no_effect_or_a_name_that_nobody_knows_is_noted() {
     let text = text.replace("{targetValue: 5}", "{tragetValue: 5}") + "status: {conditions: []}\n";
     let loaded = parse(&text, "routes.yaml");
     assert_eq!(short(&loaded.workloads), ["a=a"]);
-    let fields = "spec.coldStart, spec.scalingMetric.concurrency.tragetValue";
+    let fields = "spec.scalingMetric.concurrency.tragetValue";
     assert_eq!(
         loaded.notes,
         [format!("routes.yaml:1: default/a is used, but this version does nothing with {fields}")]
@@ -242,4 +242,83 @@ fn the_faults_that_the_documentation_shows_are_said_so() {
         let what = whats(&loaded)[0];
         assert!(page.contains(&format!(": {what}\n")), "{what}");
     }
+}
+
+/// A route whose placeholder has its body in this ConfigMap.
+fn with_placeholder(name: &str, config_map: &str) -> String {
+    let response = format!("{{bodyFromConfigMap: {{name: {config_map}, key: wait.html}}}}");
+    route(name, "x") + &format!("  coldStart: {{placeholder: {{response: {response}}}}}\n")
+}
+
+fn config_map(name: &str, label: &str, text: &str) -> String {
+    let labels = format!("{{http.keda.sh/response-body: {label}}}");
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {labels}}}\ndata: {{wait.html: {text}}}\n"
+    )
+}
+
+/// The text that a workload's placeholder has.
+fn placeholder(loaded: &Loaded, name: &str) -> Option<String> {
+    let workload = loaded.workloads.iter().find(|workload| workload.id.name == name).unwrap();
+    match &workload.cold_start.placeholder.as_ref().unwrap().body {
+        FixedBody::ConfigMap(body) => Some(body.texts.as_ref()?.get("wait.html")?.clone()),
+        FixedBody::Inline(text) => Some(text.to_string()),
+    }
+}
+
+#[test]
+fn a_config_map_of_another_file_supplies_a_placeholders_body() {
+    let folder = folder(&[
+        ("routes.yaml", &with_placeholder("a", "pages")),
+        ("pages.yaml", &config_map("pages", "\"true\"", "Loading")),
+    ]);
+    let loaded = load(folder.path());
+    assert_eq!(loaded.problems, []);
+    assert_eq!(loaded.notes, Vec::<String>::new());
+    assert_eq!(placeholder(&loaded, "a").as_deref(), Some("Loading"));
+}
+
+#[test]
+fn a_body_that_can_not_be_had_is_a_problem_and_the_route_is_used_with_an_empty_one() {
+    let text =
+        with_placeholder("a", "unlabelled") + &with_placeholder("b", "nowhere") + &with_placeholder("c", "keyless");
+    let keyless = config_map("keyless", "\"true\"", "x").replace("wait.html", "other.html");
+    let loaded = parse(&(text + &config_map("unlabelled", "\"false\"", "x") + &keyless), "r.yaml");
+    assert_eq!(short(&loaded.workloads), ["a=x", "b=x", "c=x"]);
+    assert_eq!(
+        whats(&loaded),
+        [
+            "spec.coldStart.placeholder.response.bodyFromConfigMap.name: the ConfigMap default/unlabelled lacks the label \
+             http.keda.sh/response-body: \"true\"; add it (the body is empty until then)",
+            "spec.coldStart.placeholder.response.bodyFromConfigMap.name: there is no ConfigMap default/nowhere in the route \
+             files; add it (the body is empty until then)",
+            "spec.coldStart.placeholder.response.bodyFromConfigMap.key: \"wait.html\" is not in the ConfigMap \
+             \"keyless\"; add it there (the body is empty until then)",
+        ]
+    );
+    for name in ["a", "b", "c"] {
+        assert_eq!(placeholder(&loaded, name), None, "{name}");
+    }
+}
+
+#[test]
+fn a_config_map_in_a_spoilt_file_keeps_its_last_good_version() {
+    let folder = folder(&[
+        ("routes.yaml", &with_placeholder("a", "pages")),
+        ("pages.yaml", &config_map("pages", "\"true\"", "Loading")),
+    ]);
+    let first = reread(&Table::default(), folder.path());
+    fs::write(folder.path().join("pages.yaml"), "{").unwrap();
+    let spoilt = reread(&first, folder.path());
+    assert_eq!(placeholder(&spoilt.clone().loaded(), "a").as_deref(), Some("Loading"));
+    fs::remove_file(folder.path().join("pages.yaml")).unwrap();
+    assert_eq!(placeholder(&reread(&spoilt, folder.path()).loaded(), "a"), None);
+}
+
+#[test]
+fn a_fallback_by_the_name_of_its_port_is_refused_in_a_file() {
+    let text = route("a", "a") + "  coldStart: {fallback: {service: {name: b, portName: http}}}\n";
+    let loaded = parse(&text, "r.yaml");
+    let what = &whats(&loaded)[0];
+    assert!(what.starts_with("spec.coldStart.fallback.service.portName: \"http\" can't be used; write port"), "{what}");
 }

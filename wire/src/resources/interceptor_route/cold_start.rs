@@ -149,6 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn an_overflow_to_a_placeholder_that_is_not_there_is_noted() {
+        let spec = "target: {service: a, port: 80}, scalingMetric: {concurrency: {}}";
+        let notes = |cold_start: &str| {
+            let text = format!("{{metadata: {{name: a}}, spec: {{{spec}, coldStart: {cold_start}}}}}");
+            serde_saphyr::from_str::<InterceptorRoute>(&text).unwrap().spec.without_effect()
+        };
+        assert_eq!(notes("{overflow: Placeholder}"), ["spec.coldStart.overflow"]);
+        assert!(notes("{overflow: Placeholder, placeholder: {response: {}}}").is_empty());
+        assert!(notes("{overflow: Reject}").is_empty());
+    }
+
+    #[test]
     fn a_bad_answer_is_named_with_its_value_and_the_remedy() {
         let placeholder = |response: &str| format!("coldStart: {{placeholder: {{response: {response}}}}}");
         let long = format!("{{body: {}}}", "x".repeat(32_769));

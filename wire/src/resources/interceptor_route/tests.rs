@@ -66,7 +66,7 @@ fn every_field_is_read_and_written_again() {
     assert_eq!(cold_start.overflow, Some(Overflow::Placeholder));
     assert_eq!(cold_start.max_pending_requests, Some(100));
     assert_eq!(route.spec.static_routes[0].response_mode, Some(ResponseMode::WhenUnavailable));
-    assert_eq!(route.spec.without_effect(), ["spec.coldStart", "spec.staticRoutes"]);
+    assert!(route.spec.without_effect().is_empty());
 
     let json = serde_json::to_value(&route).unwrap();
     assert_eq!(json["spec"]["coldStart"]["placeholder"]["response"]["bodyFromConfigMap"]["key"], "waiting.html");

@@ -2,6 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The routes alone.
+fn read(text: &str, format: Format) -> Vec<Result<Good, Bad>> {
+    super::read(text, format).routes
+}
+
 fn route(name: &str) -> String {
     format!(
         "apiVersion: http.keda.sh/v1beta1\n\
