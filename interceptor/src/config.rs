@@ -57,7 +57,14 @@ pub struct Config {
           default_value = or_addon(&["KEDA_CONDITION_WAIT_TIMEOUT", "KEDA_HTTP_READINESS_TIMEOUT"], "0s"))]
     pub readiness_timeout: Duration,
 
-    /// How long one attempt to connect to an endpoint may take; the next one goes to another endpoint where there is one.
+    /// Requests of one workload that may be held at this interceptor while the workload has no ready endpoint; more are answered
+    /// with 503, or with the workload's placeholder where it says so. 0 is no bound.
+    #[arg(long, env = "PLIMSOLL_COLD_START_MAX_PENDING_REQUESTS", value_name = "N",
+          default_value = or_addon(&["KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS"], "0"))]
+    pub max_pending_requests: usize,
+
+    /// How long one attempt to connect to an endpoint may take; the next one goes to another endpoint where there is one. 0 is no
+    /// limit but the request's.
     #[arg(long, env = "PLIMSOLL_CONNECT_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse,
           default_value = or_addon(&["KEDA_HTTP_CONNECT_TIMEOUT"], "500ms"))]
     pub connect_timeout: Duration,
@@ -66,6 +73,10 @@ pub struct Config {
     /// before it listens costs its first requests this moment, and no error.
     #[arg(long, env = "PLIMSOLL_CONNECT_RETRY_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "5s")]
     pub connect_retry_timeout: Duration,
+
+    /// How long nothing may come of a response whose body has begun, before it is broken off; 0 is no limit.
+    #[arg(long, env = "PLIMSOLL_RESPONSE_IDLE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "0s")]
+    pub response_idle_timeout: Duration,
 
     /// After the shutdown delay, requests in flight have this long to finish; 0 is no limit.
     #[arg(long, env = "PLIMSOLL_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse,

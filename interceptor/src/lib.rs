@@ -8,8 +8,10 @@
 //! * [`ledger`] counts, [`publish`] tells the log.
 
 mod admin;
+mod cold_start;
 mod config;
 mod endpoints;
+mod fixed_response;
 mod interceptor;
 pub mod ledger;
 mod metrics;
@@ -19,8 +21,10 @@ mod resolve;
 mod routes;
 mod routing;
 mod server;
+mod static_routes;
 mod upstream;
 
+pub use cold_start::fallback_of;
 pub use config::{Config, ErrorFormat, Secret};
 pub use endpoints::Endpoints;
 pub use interceptor::{Error, Interceptor, Parts, run};

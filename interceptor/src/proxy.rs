@@ -7,6 +7,7 @@ mod exchange;
 mod forward;
 mod headers;
 mod hold;
+mod instead;
 mod refusal;
 mod tunnel;
 
@@ -22,6 +23,7 @@ pub(crate) use body::ResponseBody;
 pub(crate) use client_body::{BodyError, BodyLimits, ClientBody};
 pub(crate) use end::End;
 pub(crate) use exchange::Exchange;
+use instead::Instead;
 pub(crate) use refusal::Refusal;
 
 use crate::metrics::Metrics;
@@ -79,8 +81,16 @@ async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>
             return response;
         }
     };
-    let mut exchange = Exchange::begin(route, request.method());
-    let mut response = match forward::forward(worker, client, &mut exchange, request).await {
+    let instead = Instead::of(&route, &request);
+    let mut exchange = match &instead {
+        Some(instead) if instead.is_static() => Exchange::uncounted(route, request.method()),
+        _ => Exchange::begin(route, request.method()),
+    };
+    let forwarded = match &instead {
+        Some(instead) if instead.at_once(&exchange.route) => Err(Refusal::NoEndpoint),
+        _ => forward::forward(worker, client, &mut exchange, request).await,
+    };
+    let mut response = match forwarded {
         Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::open(worker, exchange, answered)
         }
@@ -91,8 +101,8 @@ async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>
             response
         }
         Err(refusal) => {
-            let cold = exchange.was_held();
-            let mut response = refusal.into_response(Some(exchange));
+            let cold = exchange.was_held() || (exchange.counts() && refusal.is_cold_start());
+            let mut response = instead::answer(exchange, refusal, instead.as_ref());
             mark_cold_start(worker, &mut response, cold);
             response
         }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use plimsoll_wire::resources::{Port, Workload};
+use plimsoll_wire::resources::{Backend, Port, Workload};
 use plimsoll_wire::topic::WorkloadId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::cold_start::fallback_of;
 use crate::endpoints::Endpoints;
 
 /// Between two looks at each name.
@@ -25,7 +26,7 @@ const LOOKUPS_AT_ONCE: usize = 32;
 type Target = (String, u16);
 
 /// Keeps `endpoints` filled: each route's endpoints are all the addresses that its target resolves to, looked up again every
-/// two seconds and at once when the routes change. A target that does not resolve has no endpoint, so its requests are held.
+/// two seconds and at once when the routes change. Fallback services are looked up in the same way. A target that does not resolve has no endpoint, so its requests are held.
 /// Ends when `shutdown` is cancelled.
 pub async fn resolve_by_dns(
     mut routes: watch::Receiver<Arc<Vec<Workload>>>,
@@ -50,21 +51,20 @@ pub async fn resolve_by_dns(
 }
 
 async fn one_round(workloads: &[Workload], endpoints: &Endpoints, known: &mut HashSet<WorkloadId>) {
-    let wanted: HashSet<WorkloadId> = workloads.iter().map(|workload| workload.id.clone()).collect();
+    let backends: Vec<(WorkloadId, &Backend)> = workloads.iter().flat_map(backends).collect();
+    let wanted: HashSet<WorkloadId> = backends.iter().map(|(id, _)| id.clone()).collect();
     for gone in known.difference(&wanted) {
         endpoints.remove(gone);
     }
     let mut targets: HashMap<Target, Vec<WorkloadId>> = HashMap::new();
-    for workload in workloads {
-        match &workload.target.port {
-            Port::Number(port) => {
-                targets.entry((workload.target.service.clone(), *port)).or_default().push(workload.id.clone())
-            }
+    for (id, backend) in backends {
+        match &backend.port {
+            Port::Number(port) => targets.entry((backend.service.clone(), *port)).or_default().push(id),
             Port::Name(name) => {
-                if !known.contains(&workload.id) {
-                    warn!(workload = %workload.id, "the port {name:?} is a name, which only a cluster knows: give its number");
+                if !known.contains(&id) {
+                    warn!(workload = %id, "the port {name:?} is a name, which only a cluster knows: give its number");
                 }
-                endpoints.set(&workload.id, Vec::new());
+                endpoints.set(&id, Vec::new());
             }
         }
     }
@@ -76,6 +76,12 @@ async fn one_round(workloads: &[Workload], endpoints: &Endpoints, known: &mut Ha
         }
     });
     futures::stream::iter(lookups).buffer_unordered(LOOKUPS_AT_ONCE).collect::<()>().await;
+}
+
+/// Where a workload's requests can go, each under its key in [`Endpoints`].
+fn backends(workload: &Workload) -> impl Iterator<Item = (WorkloadId, &Backend)> {
+    let fallback = workload.cold_start.fallback.as_ref().map(|fallback| (fallback_of(&workload.id), fallback));
+    std::iter::once((workload.id.clone(), &workload.target)).chain(fallback)
 }
 
 async fn lookup((host, port): &Target) -> Vec<SocketAddr> {

@@ -10,11 +10,16 @@ use plimsoll_wire::topic::WorkloadId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::cold_start::ColdStart;
 use crate::config::Config;
 use crate::endpoints::{Endpoints, Ready};
 use crate::ledger::{Ledger, Totals};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routing::Index;
+use crate::static_routes::StaticRoutes;
+
+/// How long a request waits before it goes to the fallback, where nobody says (the add-on's time).
+const FALLBACK_AFTER: Duration = Duration::from_secs(30);
 
 /// One workload as its requests see it.
 #[derive(Debug)]
@@ -27,6 +32,10 @@ pub(crate) struct Route {
     pub(crate) metrics: Arc<RouteMetrics>,
     /// How long its requests may take.
     pub(crate) limits: Limits,
+    /// What becomes of them while no endpoint is ready.
+    pub(crate) cold_start: ColdStart,
+    /// Those of them that are no load.
+    pub(crate) static_routes: StaticRoutes,
     /// Cancelled when the workload has no route any more: requests held for it must not wait on.
     pub(crate) gone: CancellationToken,
 }
@@ -40,6 +49,10 @@ pub(crate) struct Limits {
     pub(crate) request: Option<Duration>,
     /// From the request sent to the response's head.
     pub(crate) response_header: Option<Duration>,
+    /// Making one connection to an endpoint.
+    pub(crate) connect: Option<Duration>,
+    /// Between two pieces of the response's body.
+    pub(crate) idle: Option<Duration>,
 }
 
 impl Limits {
@@ -47,10 +60,14 @@ impl Limits {
         let limit =
             |own: Option<Duration>, general: Duration| Some(own.unwrap_or(general)).filter(|limit| !limit.is_zero());
         let own = &workload.timeouts;
+        let fallback = workload.cold_start.fallback.as_ref();
         Self {
-            readiness: limit(own.readiness, config.readiness_timeout),
+            // Without a limit a fallback would never be used.
+            readiness: limit(own.readiness, config.readiness_timeout).or(fallback.map(|_| FALLBACK_AFTER)),
             request: limit(own.request, config.request_timeout),
             response_header: limit(own.response_header, config.response_header_timeout),
+            connect: limit(own.connect, config.connect_timeout),
+            idle: limit(own.idle, config.response_idle_timeout),
         }
     }
 }
@@ -71,8 +88,15 @@ pub(crate) struct Tables {
     ledger: Ledger,
     endpoints: Endpoints,
     metrics: Arc<Metrics>,
-    routes: HashMap<WorkloadId, Arc<Route>>,
+    routes: HashMap<WorkloadId, Known>,
     current: Arc<ArcSwap<Table>>,
+}
+
+/// A route and the resource that it was made of.
+#[derive(Debug)]
+struct Known {
+    route: Arc<Route>,
+    made_of: Workload,
 }
 
 impl Tables {
@@ -90,15 +114,16 @@ impl Tables {
 
     /// These are the workloads from now on. Requests in flight go on with the route they have.
     pub(crate) fn apply(&mut self, workloads: Arc<Vec<Workload>>) {
-        let routes =
-            workloads.iter().map(|workload| (workload.id.clone(), self.route(workload))).collect::<HashMap<_, _>>();
-        let index =
-            Index::new(workloads.iter().filter_map(|workload| Some((workload, routes.get(&workload.id)?.clone()))));
+        let known = |workload: &Workload| Known { route: self.route(workload), made_of: workload.clone() };
+        let routes = workloads.iter().map(|workload| (workload.id.clone(), known(workload))).collect::<HashMap<_, _>>();
+        let index = Index::new(
+            workloads.iter().filter_map(|workload| Some((workload, routes.get(&workload.id)?.route.clone()))),
+        );
         self.current.store(Arc::new(Table { index, workloads }));
         let before = std::mem::replace(&mut self.routes, routes);
-        for (id, route) in before {
+        for (id, known) in before {
             if !self.routes.contains_key(&id) {
-                route.gone.cancel();
+                known.route.gone.cancel();
                 self.ledger.forget(&id);
                 self.metrics.forget(&id);
             }
@@ -107,15 +132,21 @@ impl Tables {
 
     /// The route of a workload; what counts and waits is that of the route before it.
     fn route(&self, workload: &Workload) -> Arc<Route> {
-        let limits = Limits::of(workload, &self.config);
         match self.routes.get(&workload.id) {
-            Some(route) if route.limits == limits => route.clone(),
+            Some(known) if known.made_of == *workload => known.route.clone(),
             before => Arc::new(Route {
                 totals: self.ledger.workload(&workload.id),
                 ready: self.endpoints.of(&workload.id),
                 metrics: self.metrics.of(&workload.id),
-                limits,
-                gone: before.map(|route| route.gone.clone()).unwrap_or_default(),
+                limits: Limits::of(workload, &self.config),
+                cold_start: ColdStart::of(
+                    workload,
+                    &self.config,
+                    &self.endpoints,
+                    before.map(|known| &known.route.cold_start),
+                ),
+                static_routes: StaticRoutes::of(workload),
+                gone: before.map(|known| known.route.gone.clone()).unwrap_or_default(),
             }),
         }
     }
@@ -138,5 +169,32 @@ impl Tables {
             tracing::info!(workloads = workloads.len(), "routes have changed");
             self.apply(workloads);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_wire::resources::{Backend, Port};
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_the_routes_own_or_else_the_processs_and_zero_is_none() {
+        let mut config = Config::from_environment().unwrap();
+        config.connect_timeout = Duration::from_secs(3);
+        config.request_timeout = Duration::from_secs(4);
+        let backend = Backend { service: "a".to_owned(), port: Port::Number(80) };
+        let mut workload = Workload::new(WorkloadId::new("default", "a"), backend.clone());
+        workload.timeouts.request = Some(Duration::ZERO);
+        workload.timeouts.idle = Some(Duration::from_secs(5));
+        let limits = Limits::of(&workload, &config);
+        assert_eq!(limits.connect, Some(Duration::from_secs(3)));
+        assert_eq!((limits.request, limits.idle), (None, Some(Duration::from_secs(5))));
+        assert_eq!(limits.readiness, None);
+        // A fallback that nobody ever turns to would be none.
+        workload.cold_start.fallback = Some(backend);
+        assert_eq!(Limits::of(&workload, &config).readiness, Some(FALLBACK_AFTER));
+        workload.timeouts.readiness = Some(Duration::from_secs(6));
+        assert_eq!(Limits::of(&workload, &config).readiness, Some(Duration::from_secs(6)));
     }
 }

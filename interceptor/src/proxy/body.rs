@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -42,6 +43,10 @@ struct Forwarded {
     at_endpoint: Option<AtEndpoint>,
     worker: Rc<Worker>,
     until: Option<Instant>,
+    /// How long nothing may come.
+    idle: Option<Duration>,
+    /// Since when nothing has come though the client would take it.
+    waiting_since: Option<Instant>,
 }
 
 impl ResponseBody {
@@ -52,7 +57,7 @@ impl ResponseBody {
 
     /// A short text of our own.
     pub(crate) fn text(text: Bytes, exchange: Option<Exchange>) -> Self {
-        Self { content: Content::Text(Some(text)), exchange, active: None }
+        Self { content: Content::Text(Some(text).filter(|text| !text.is_empty())), exchange, active: None }
     }
 
     /// Puts another text in the place of one that has not been sent.
@@ -79,6 +84,8 @@ pub(crate) fn respond(worker: &Rc<Worker>, mut exchange: Exchange, answered: Ans
         at_endpoint: Some(at_endpoint),
         worker: worker.clone(),
         until,
+        idle: exchange.route.limits.idle,
+        waiting_since: None,
     };
     if taken.is_some_and(|taken| taken.at().is_none()) {
         forwarded.drive_apart();
@@ -110,11 +117,21 @@ impl Forwarded {
         }
     }
 
+    /// When the next piece of the body is too late. A client that does not read takes none of this time.
+    fn deadline(&mut self) -> Option<Instant> {
+        let idle = self.idle.map(|idle| *self.waiting_since.get_or_insert_with(Instant::now) + idle);
+        idle.into_iter().chain(self.until).min()
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let deadline = self.deadline();
         let frame = match &mut self.connection {
-            Some(connection) => connection.poll_frame(cx, &mut self.incoming, self.until),
+            Some(connection) => connection.poll_frame(cx, &mut self.incoming, deadline),
             None => Pin::new(&mut self.incoming).poll_frame(cx).map_err(Interrupted::Broken),
         };
+        if frame.is_ready() {
+            self.waiting_since = None;
+        }
         match &frame {
             Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => {}
             Poll::Ready(Some(Err(_))) => self.connection = None,

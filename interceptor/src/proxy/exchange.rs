@@ -17,7 +17,8 @@ pub(crate) struct Exchange {
     pub(crate) route: Arc<Route>,
     /// When it arrived.
     pub(crate) began: Instant,
-    in_flight: InFlight,
+    /// None for a request that is no load.
+    in_flight: Option<InFlight>,
     method: &'static str,
     status: Option<StatusCode>,
     /// The client has gone, unless it turns out otherwise.
@@ -37,6 +38,15 @@ impl Exchange {
     /// Counts an arrival.
     pub(crate) fn begin(route: Arc<Route>, method: &Method) -> Self {
         let in_flight = route.totals.admit();
+        Self::new(route, method, Some(in_flight))
+    }
+
+    /// A request that is no load: it wakes no workload and keeps none up.
+    pub(crate) fn uncounted(route: Arc<Route>, method: &Method) -> Self {
+        Self::new(route, method, None)
+    }
+
+    fn new(route: Arc<Route>, method: &Method, in_flight: Option<InFlight>) -> Self {
         Self {
             route,
             began: Instant::now(),
@@ -51,7 +61,7 @@ impl Exchange {
     /// It waits for a cold start from now on.
     pub(crate) fn hold(&mut self) {
         self.hold = Hold::Since(Instant::now());
-        self.in_flight.hold();
+        self.in_flight.as_mut().map(InFlight::hold);
     }
 
     /// It waits no more.
@@ -60,7 +70,12 @@ impl Exchange {
             self.hold = Hold::Over;
             self.route.metrics.cold_start.observe(since.elapsed());
         }
-        self.in_flight.release();
+        self.in_flight.as_mut().map(InFlight::release);
+    }
+
+    /// Whether it is load of its workload.
+    pub(crate) fn counts(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     /// Whether it has waited for a cold start.

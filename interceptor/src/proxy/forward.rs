@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::client_body::{BodyState, ClientBody};
 use super::{Exchange, Refusal, headers, hold};
-use crate::endpoints::{AtEndpoint, choose};
+use crate::endpoints::{AtEndpoint, Ready, choose};
+use crate::routes::Route;
 use crate::server::client::Client;
 use crate::server::worker::Worker;
 use crate::upstream::connection::Patience;
@@ -59,17 +60,17 @@ pub(crate) async fn forward(
     let until = limits.request.map(|limit| exchange.began + limit);
     let mut attempts = Attempts { until, ..Attempts::default() };
     loop {
-        let endpoint = choose(&exchange.route.ready.now(), attempts.avoid, worker.random()).cloned();
+        let target = attempts.target(&exchange.route);
+        let endpoint = choose(&target.now(), attempts.avoid, worker.random()).cloned();
         let Some(endpoint) = endpoint else {
-            Box::pin(hold::until_ready(client, exchange, taken.is_some(), until)).await?;
-            attempts.began = Some(Instant::now());
+            Box::pin(attempts.wait(client, exchange, taken.is_some())).await?;
             continue;
         };
         let at_endpoint = endpoint.enter();
         let pooled = if attempts.only_new { None } else { worker.pool.take(at_endpoint.address()) };
         let connection = match pooled {
             Some(connection) => connection,
-            None => match Box::pin(worker.connect(at_endpoint.address(), until)).await {
+            None => match Box::pin(worker.connect(at_endpoint.address(), limits.connect, until)).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     drop(at_endpoint);
@@ -141,9 +142,35 @@ struct Attempts {
     only_new: bool,
     failures: u32,
     first_failure: Option<Instant>,
+    /// The workload has been waited for in vain.
+    at_fallback: bool,
 }
 
 impl Attempts {
+    /// Where the request goes now.
+    fn target<'a>(&self, route: &'a Route) -> &'a Ready {
+        match &route.cold_start.fallback {
+            Some(fallback) if self.at_fallback => fallback,
+            _ => &route.ready,
+        }
+    }
+
+    /// There is no endpoint: waits for one, or turns to the fallback once that has taken too long.
+    ///
+    /// # Errors
+    /// As [`hold::until_ready`] says, and where the fallback has no endpoint either.
+    async fn wait(&mut self, client: &Client, exchange: &mut Exchange, body_unread: bool) -> Result<(), Refusal> {
+        if self.at_fallback {
+            return Err(Refusal::NotReady);
+        }
+        match hold::until_ready(client, exchange, body_unread, self.until).await {
+            Err(Refusal::NotReady) if exchange.route.cold_start.fallback.is_some() => self.at_fallback = true,
+            outcome => outcome?,
+        }
+        self.began = Some(Instant::now());
+        Ok(())
+    }
+
     /// No connection could be made, so nothing was sent. Waits before the next attempt where every endpoint has had one.
     ///
     /// # Errors
@@ -158,7 +185,7 @@ impl Attempts {
             return Err(Refusal::UpstreamFailed(error));
         }
         self.failures += 1;
-        let endpoints = u32::try_from(exchange.route.ready.now().len()).unwrap_or(u32::MAX).max(1);
+        let endpoints = u32::try_from(self.target(&exchange.route).now().len()).unwrap_or(u32::MAX).max(1);
         if self.failures.is_multiple_of(endpoints) {
             let doublings = (self.failures / endpoints - 1).min(10);
             let pause = (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE);

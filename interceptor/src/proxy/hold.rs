@@ -14,7 +14,7 @@ const HANG_UP_CHECK: Duration = Duration::from_millis(500);
 /// Holds a request until its workload has a ready endpoint. Requests go on in the order in which they came.
 ///
 /// # Errors
-/// Where none becomes ready in time, or the route is removed meanwhile.
+/// Where none becomes ready in time, the route is removed meanwhile, or the request may not wait at all.
 pub(crate) async fn until_ready(
     client: &Client,
     exchange: &mut Exchange,
@@ -22,8 +22,11 @@ pub(crate) async fn until_ready(
     until: Option<Instant>,
 ) -> Result<(), Refusal> {
     let route = exchange.route.clone();
+    if !exchange.counts() || !route.cold_start.holds {
+        return Err(Refusal::NoEndpoint);
+    }
+    let _place = route.cold_start.wait().map_err(|waiting| Refusal::TooManyWaiting { waiting })?;
     let readiness = route.limits.readiness.map(|limit| exchange.began + limit);
-    let deadline = readiness.into_iter().chain(until).min();
     exchange.hold();
     // A body is not read while its request is held, and the end of the connection hides behind it.
     let _watch = body_unread.then(|| client.watch_for_hang_up());
@@ -31,7 +34,8 @@ pub(crate) async fn until_ready(
         biased;
         () = route.ready.any() => Ok(()),
         () = route.gone.cancelled() => Err(Refusal::RouteRemoved),
-        () = at(deadline) => Err(Refusal::NotReady),
+        () = at(until) => Err(Refusal::RequestTimeout),
+        () = at(readiness) => Err(Refusal::NotReady),
         never = look_at_client(body_unread) => match never {},
     };
     exchange.release();

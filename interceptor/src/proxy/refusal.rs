@@ -1,13 +1,14 @@
 //! Answers of the interceptor's own, where there is none of the workload.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode, Version};
 use serde::Serialize;
 use tracing::debug;
 
 use super::{End, Exchange, ResponseBody};
 use crate::config::ErrorFormat;
+use crate::fixed_response::RETRY_AFTER_SECONDS;
 use crate::server::gate::Fault;
 
 /// Why a request gets no response of its workload.
@@ -34,6 +35,15 @@ pub(crate) enum Refusal {
     /// The route went while the request was held.
     #[error("the route of this request has been removed")]
     RouteRemoved,
+    /// No endpoint is ready, and the request does not wait for one.
+    #[error("no endpoint of the workload is ready")]
+    NoEndpoint,
+    /// As many requests wait as may.
+    #[error("{waiting} requests wait for the workload already, and more may not; try again later")]
+    TooManyWaiting {
+        /// How many do.
+        waiting: usize,
+    },
     /// No endpoint became ready in time.
     #[error("no endpoint of the workload became ready in time")]
     NotReady,
@@ -59,6 +69,7 @@ impl Refusal {
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute { .. } | Self::RouteRemoved => StatusCode::NOT_FOUND,
+            Self::NoEndpoint | Self::TooManyWaiting { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamFailed(_) => StatusCode::BAD_GATEWAY,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
@@ -72,6 +83,11 @@ impl Refusal {
             Self::UpstreamFailed(_) => End::UpstreamFailed,
             _ => End::Refused,
         }
+    }
+
+    /// Whether it is for want of a ready endpoint.
+    pub(crate) fn is_cold_start(&self) -> bool {
+        matches!(self, Self::NoEndpoint | Self::TooManyWaiting { .. })
     }
 
     /// The answer; the exchange ends when it has been sent.
@@ -91,6 +107,9 @@ impl Refusal {
         let ends_connection = matches!(self, Self::Unread(_) | Self::BodyTooLong | Self::BodyTooSlow);
         response.extensions_mut().insert(Told { text, ends_connection });
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             // An empty list: the methods that are allowed are the workload's to say.
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(""));

@@ -38,7 +38,6 @@ const CUT_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) cold_start_header: bool,
-    pub(crate) connect_timeout: Duration,
     pub(crate) connect_retry_timeout: Duration,
     pub(crate) head: Bounds,
     pub(crate) body: BodyLimits,
@@ -57,7 +56,6 @@ impl Settings {
     pub(crate) fn new(config: &Config, threads: usize) -> Self {
         Self {
             cold_start_header: config.cold_start_header,
-            connect_timeout: config.connect_timeout,
             connect_retry_timeout: config.connect_retry_timeout,
             head: Bounds { bytes: config.max_header_bytes as usize, fields: config.max_headers.into() },
             body: BodyLimits {
@@ -133,11 +131,15 @@ impl Worker {
         self.random.borrow_mut().next_u64()
     }
 
-    /// A new connection to an endpoint, made within the connect timeout and before `until`.
-    pub(crate) async fn connect(&self, endpoint: SocketAddr, until: Option<Instant>) -> io::Result<Box<Connection>> {
+    /// A new connection to an endpoint, made within this time and before `until`.
+    pub(crate) async fn connect(
+        &self,
+        endpoint: SocketAddr,
+        within: Option<Duration>,
+        until: Option<Instant>,
+    ) -> io::Result<Box<Connection>> {
         let now = Instant::now();
-        let within =
-            until.map_or(self.settings.connect_timeout, |until| self.settings.connect_timeout.min(until - now));
+        let within = within.into_iter().chain(until.map(|until| until - now)).min().unwrap_or(Duration::MAX);
         // Up to a tenth less, so that connections made together do not end together.
         let share = 1.0 - 0.1 * (self.random() >> 11) as f64 / (1u64 << 53) as f64;
         let life = Life {

@@ -1,9 +1,10 @@
 //! Endpoints by DNS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_interceptor::resolve_by_dns;
-use plimsoll_wire::resources::Port;
+use plimsoll_wire::resources::{Backend, Port};
 
 use crate::scene::{Scene, until, workload};
 use crate::upstream::Upstream;
@@ -21,6 +22,19 @@ async fn a_target_is_followed_as_it_changes() {
         scene.routes.send_replace(Arc::new(vec![workload]));
         until(async || scene.get("/").await.status == 200, service).await;
     }
+
+    // A fallback is followed too.
+    let mut sleeping = workload();
+    sleeping.target.service = "no-such-host.invalid".to_owned();
+    sleeping.timeouts.readiness = Some(Duration::from_millis(1));
+    let port = Port::Number(upstream.address.port());
+    sleeping.cold_start.fallback = Some(Backend { service: "localhost".to_owned(), port });
+    scene.routes.send_replace(Arc::new(vec![sleeping]));
+    let from_fallback = async || {
+        let response = scene.get("/").await;
+        response.status == 200 && response.header("x-keda-http-cold-start") == Some("true")
+    };
+    until(from_fallback, "the fallback answers").await;
 
     // What does not resolve has no endpoint: requests are held, not refused.
     let mut nowhere = workload();
