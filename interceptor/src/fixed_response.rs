@@ -177,7 +177,7 @@ fn by_content(text: &str) -> Option<&'static str> {
         head.is_some_and(|head| head.eq_ignore_ascii_case(tag))
             && (*tag == "<!--" || rest.is_some_and(|rest| rest.starts_with([' ', '>'])))
     };
-    Some(if HTML.iter().any(|tag| is_tag(&tag)) { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" })
+    Some(if HTML.iter().any(is_tag) { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" })
 }
 
 #[cfg(test)]

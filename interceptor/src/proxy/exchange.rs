@@ -61,7 +61,9 @@ impl Exchange {
     /// It waits for a cold start from now on.
     pub(crate) fn hold(&mut self) {
         self.hold = Hold::Since(Instant::now());
-        self.in_flight.as_mut().map(InFlight::hold);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.hold();
+        }
     }
 
     /// It waits no more.
@@ -70,7 +72,9 @@ impl Exchange {
             self.hold = Hold::Over;
             self.route.metrics.cold_start.observe(since.elapsed());
         }
-        self.in_flight.as_mut().map(InFlight::release);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.release();
+        }
     }
 
     /// Whether it is load of its workload.
