@@ -16,6 +16,7 @@ use serde::Serialize;
 pub use shown::Secret;
 pub(crate) use shown::shown;
 
+use crate::proxy::forwarded::TrustedProxies;
 use crate::server::tls::TlsConfig;
 
 /// How the interceptor proxies and what it listens on.
@@ -146,6 +147,20 @@ pub struct Config {
     /// How long a client may take nothing of what it is sent, before it is cut off; 0 is no limit.
     #[arg(long, env = "PLIMSOLL_CLIENT_WRITE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "60s")]
     pub client_write_timeout: Duration,
+
+    /// Clients connected at once. Over it, accepting pauses: who is connected goes on, and new clients wait in the kernel's
+    /// queue. 0 is half of the files that the process may have open.
+    #[arg(long, env = "PLIMSOLL_MAX_CONNECTIONS", value_name = "N", default_value = "0")]
+    pub max_connections: usize,
+
+    /// Proxies in front of this one, whose X-Forwarded-* and Forwarded fields are believed and added to; those of all others are
+    /// replaced. Addresses and CIDRs with commas between them; `private` is loopback and all private addresses.
+    #[arg(long, env = "PLIMSOLL_TRUSTED_PROXIES", value_name = "CIDR,...", default_value = "private")]
+    pub trusted_proxies: TrustedProxies,
+
+    /// Write the Forwarded field (RFC 7239) besides X-Forwarded-*.
+    #[arg(long, env = "PLIMSOLL_FORWARDED", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), default_value = "false")]
+    pub forwarded: bool,
 
     /// Requests at once on one HTTP/2 connection of a client.
     #[arg(long, env = "PLIMSOLL_MAX_STREAMS", value_name = "N", default_value = "250")]

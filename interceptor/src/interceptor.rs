@@ -24,6 +24,7 @@ use crate::ledger::{Clock, Ledger};
 use crate::metrics::Metrics;
 use crate::publish::{self, Publisher};
 use crate::routes::Tables;
+use crate::server::crowd::{self, Crowd};
 use crate::server::listener::{self, Listeners};
 use crate::server::threads::{self, Shared, Stops, Thread};
 use crate::server::tls::{Certificates, Door, TlsError};
@@ -176,7 +177,9 @@ impl Interceptor {
         let _abort_when_dropped = stops.abort.clone().drop_guard();
         let table = tables.current();
         let settings = Settings::new(&config, count);
-        let shared = Shared { settings, metrics: metrics.clone(), table: table.clone(), stops: stops.clone() };
+        let most = if config.max_connections == 0 { crowd::default_most() } else { config.max_connections };
+        let crowd = Crowd::new(most, count, metrics.clone());
+        let shared = Shared { settings, metrics: metrics.clone(), table: table.clone(), crowd, stops: stops.clone() };
         let threads = threads::start(&proxy, count, &shared).map_err(Error::Threads)?;
         drop(proxy);
 

@@ -28,5 +28,6 @@ pub use cold_start::fallback_of;
 pub use config::{Config, ErrorFormat, Secret};
 pub use endpoints::Endpoints;
 pub use interceptor::{Error, Interceptor, Parts, run};
+pub use proxy::forwarded::{NoNetwork, TrustedProxies};
 pub use resolve::resolve_by_dns;
 pub use server::tls::{ClientAuth, TlsConfig, TlsError, TlsVersion};

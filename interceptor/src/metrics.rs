@@ -34,6 +34,10 @@ pub(crate) struct Metrics {
     pub(crate) no_route: RouteMetrics,
     /// The same as one number.
     pub(crate) unrouted: Counter,
+    /// 1 while no client is accepted because there are as many as may be.
+    pub(crate) accept_paused: Gauge,
+    /// How often that has begun.
+    pub(crate) accept_pauses: Counter,
     /// Requests that were not let in.
     pub(crate) not_let_in: Counter,
     /// Connections opened to endpoints.
@@ -65,6 +69,11 @@ impl Metrics {
                 "Requests not let in: malformed, with too long a head, or too slow with it",
                 &self.not_let_in,
             ),
+            (
+                "accept_pauses",
+                "How often accepting has paused because there were as many clients as may be",
+                &self.accept_pauses,
+            ),
             ("upstream_connects", "Connections opened to endpoints", &self.connects),
             ("upstream_connect_failures", "Attempts to connect to an endpoint that failed", &self.connect_failures),
             ("resent_requests", "Requests sent again because the endpoint had closed the connection", &self.resent),
@@ -77,6 +86,8 @@ impl Metrics {
         ] {
             prefixed.register(name, help, counter.clone());
         }
+        let help = "1 while no client is accepted because there are as many as may be";
+        prefixed.register("accept_paused", help, self.accept_paused.clone());
         prefixed.register("client_connections", "Clients' connections now", self.clients.clone());
         let help = "Idle connections to endpoints that are kept for reuse, as of the last second";
         prefixed.register("upstream_idle_connections", help, self.pooled.clone());

@@ -5,6 +5,7 @@ mod client_body;
 mod end;
 mod exchange;
 mod forward;
+pub(crate) mod forwarded;
 mod headers;
 mod hold;
 mod instead;

@@ -1,6 +1,7 @@
 //! The proxy's own side: listeners, threads, and clients' connections.
 
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod gate;
 pub(crate) mod listener;
 pub(crate) mod serving;

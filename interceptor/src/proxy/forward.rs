@@ -50,7 +50,7 @@ pub(crate) async fn forward(
     let wanted = headers::wanted_upgrade(&request);
     let upgrade = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
     let version = request.version();
-    headers::to_endpoint(&mut request, (client.address(), client.scheme()), wanted);
+    headers::to_endpoint(&mut request, client.peer(worker.settings.forwarded), wanted);
     let (head, incoming) = request.into_parts();
     let (body, body_state) = ClientBody::new(&head, version, incoming, worker.settings.body)?;
     let (body, taken) = RequestBody::of(body);

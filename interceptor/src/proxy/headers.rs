@@ -1,20 +1,18 @@
 //! What a proxy changes in the heads of requests and responses (RFC 9110, section 7.6).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 use http_body::Body;
 
 use super::Refusal;
+use super::forwarded::{self, Peer};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 const HOP_BY_HOP_FIELDS: usize = 8;
 
@@ -61,13 +59,7 @@ pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
 }
 
 /// Makes a client's request one of ours: to be sent to an endpoint over HTTP/1.1.
-///
-/// `client` has the client's address, and the scheme that it asked by.
-pub(crate) fn to_endpoint<B: Body>(
-    request: &mut Request<B>,
-    client: (&HeaderValue, &'static str),
-    upgrade: Option<HeaderValue>,
-) {
+pub(crate) fn to_endpoint<B: Body>(request: &mut Request<B>, client: Peer<'_>, upgrade: Option<HeaderValue>) {
     if request.uri().authority().is_some() {
         let authority = authority(request).ok().and_then(|authority| HeaderValue::from_str(authority).ok());
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -97,7 +89,7 @@ pub(crate) fn to_endpoint<B: Body>(
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
     }
-    forwarded(headers, client, present.forwarded);
+    forwarded::tell(headers, client, present.forwarded);
 }
 
 /// Over HTTP/2 a cookie may come in crumbs; over HTTP/1 it is one field (RFC 9113, section 8.2.3).
@@ -120,30 +112,11 @@ pub(crate) fn to_client<B: Body>(response: &mut http::Response<B>) {
     }
 }
 
-/// Says whom the request comes from. What proxies before this one said of host and protocol stands; `said` is whether one of
-/// them may have said something.
-fn forwarded(headers: &mut HeaderMap, (client, scheme): (&HeaderValue, &'static str), said: bool) {
-    let mut chain = client.clone();
-    if said && headers.contains_key(&FORWARDED_FOR) {
-        let hops = headers.get_all(&FORWARDED_FOR).iter().chain([client]);
-        let hops: Vec<&[u8]> = hops.map(HeaderValue::as_bytes).collect();
-        chain = HeaderValue::from_bytes(&hops.join(&b", "[..])).unwrap_or(chain);
-    }
-    headers.insert(FORWARDED_FOR, chain);
-    let host_unsaid = !said || !headers.contains_key(&FORWARDED_HOST);
-    if host_unsaid && let Some(host) = headers.get(HOST).cloned() {
-        headers.insert(FORWARDED_HOST, host);
-    }
-    if !said || !headers.contains_key(&FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    }
-}
-
 /// Which fields with a part in forwarding a head had.
 #[derive(Debug, Default)]
 struct Present {
     expect: bool,
-    /// At least one of `X-Forwarded-...`.
+    /// At least one of `X-Forwarded-...` and `Forwarded`.
     forwarded: bool,
 }
 
@@ -159,10 +132,11 @@ fn strip(headers: &mut HeaderMap) -> Present {
                 if let Some(index) = HOP_BY_HOP.iter().position(|hop_by_hop| hop_by_hop == name) {
                     found[index] = true;
                 } else {
-                    present.forwarded |= *name == FORWARDED_HOST || *name == FORWARDED_PROTO;
+                    present.forwarded |= [&forwarded::BY_HOST, &forwarded::PROTO, &forwarded::PORT].contains(&name);
                 }
             }
-            15 => present.forwarded |= *name == FORWARDED_FOR,
+            15 => present.forwarded |= *name == forwarded::FOR,
+            9 => present.forwarded |= *name == FORWARDED,
             6 => present.expect |= *name == EXPECT,
             _ => {}
         }
@@ -203,7 +177,9 @@ mod tests {
 
     fn sent(mut request: Request<Nothing>) -> Request<Nothing> {
         let upgrade = wanted_upgrade(&request);
-        to_endpoint(&mut request, (&HeaderValue::from_static("192.0.2.1"), "http"), upgrade);
+        let address = HeaderValue::from_static("192.0.2.1");
+        let client = Peer { address: &address, scheme: "http", is_trusted: false, forwarded: false };
+        to_endpoint(&mut request, client, upgrade);
         request
     }
 
@@ -215,7 +191,7 @@ mod tests {
             sent(request(head.header("te", "gzip").header("transfer-encoding", "chunked").header("upgrade", "x")));
         let mut names: Vec<_> = sent.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);
+        assert_eq!(names, ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"]);
     }
 
     #[test]
@@ -251,16 +227,6 @@ mod tests {
                 Request::builder().header("host", "h").header("connection", "Upgrade").header("upgrade", protocol);
             assert!(!sent(request(head)).headers().contains_key("upgrade"));
         }
-    }
-
-    #[test]
-    fn the_client_is_appended_to_the_chain_of_proxies() {
-        let head =
-            Request::builder().header("host", "h").header("x-forwarded-for", "a").header("x-forwarded-for", "b, c");
-        let sent = sent(request(head.header("x-forwarded-proto", "https").header("x-forwarded-host", "outer")));
-        assert_eq!(sent.headers()["x-forwarded-for"], "a, b, c, 192.0.2.1");
-        assert_eq!(sent.headers()["x-forwarded-proto"], "https");
-        assert_eq!(sent.headers()["x-forwarded-host"], "outer");
     }
 
     #[test]

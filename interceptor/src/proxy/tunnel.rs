@@ -1,5 +1,8 @@
 //! Connections that have changed their protocol (WebSocket and the like): bytes go both ways until both ends are done.
 
+mod carry;
+mod websocket;
+
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -7,8 +10,8 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::forward::Answered;
@@ -28,24 +31,27 @@ pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answer
     let protocol = response.headers().get(UPGRADE).cloned();
     headers::to_client(&mut response);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    let is_websocket = protocol.as_ref().is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    // An extension could give frames another form; those that are in use don't.
+    let farewell = is_websocket.then(|| worker.draining.clone());
     if let Some(protocol) = protocol {
         response.headers_mut().insert(UPGRADE, protocol);
     }
-    worker.tasks.spawn_local(join(client, endpoint, read, exchange, at_endpoint));
+    worker.tasks.spawn_local(join(client, endpoint, read, exchange, at_endpoint, farewell));
     response.map(|_| ResponseBody::empty())
 }
 
 async fn join(
     client: OnUpgrade,
-    mut endpoint: TcpStream,
+    endpoint: TcpStream,
     read: Bytes,
     mut exchange: Exchange,
     at_endpoint: AtEndpoint,
+    farewell: Option<CancellationToken>,
 ) {
     let outcome = async {
-        let mut client = TokioIo::new(client.await.map_err(std::io::Error::other)?);
-        client.write_all(&read).await?;
-        tokio::io::copy_bidirectional(&mut client, &mut endpoint).await
+        let client = TokioIo::new(client.await.map_err(std::io::Error::other)?);
+        carry::carry(client, (endpoint, read), farewell).await
     };
     match outcome.await {
         Ok((sent_bytes, received_bytes)) => {

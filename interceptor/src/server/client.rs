@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::crowd::Place;
 use super::gate::News;
+use crate::proxy::forwarded::Peer;
 
 /// A client's connection. All on one thread: the atomics are here only because an upgraded socket must be `Send`.
 #[derive(Debug)]
@@ -21,6 +23,9 @@ pub(crate) struct Client {
     address: HeaderValue,
     /// It came in over TLS.
     secure: bool,
+    is_trusted: bool,
+    /// Kept as long as its socket, of which a tunnel may be left.
+    _place: Option<Place>,
     /// Requests whose response has not been sent.
     requests: AtomicU32,
     /// A request has begun since the last sweep.
@@ -70,13 +75,15 @@ pub(crate) enum Idleness {
 }
 
 impl Client {
-    /// A client at this address, which came in over TLS or not.
-    pub(crate) fn new(peer: SocketAddr, secure: bool) -> Arc<Self> {
+    /// A client at this address, which came in over TLS or not; `is_trusted` if it is a proxy whose word is taken.
+    pub(crate) fn new(peer: SocketAddr, secure: bool, is_trusted: bool, place: Option<Place>) -> Arc<Self> {
         let address = peer.ip().to_canonical().to_string();
         Arc::new(Self {
             // An address is made of letters that a header may have; an empty field would only mean "unknown".
             address: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("")),
             secure,
+            is_trusted,
+            _place: place,
             requests: AtomicU32::new(0),
             began_one: AtomicBool::new(false),
             news: News::default(),
@@ -90,14 +97,14 @@ impl Client {
         })
     }
 
-    /// Its address, for `X-Forwarded-For`.
-    pub(crate) fn address(&self) -> &HeaderValue {
-        &self.address
-    }
-
     /// How it asked, for `X-Forwarded-Proto`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
+    }
+
+    /// Who it is, as its requests tell the workload; with a `Forwarded` field or without.
+    pub(crate) fn peer(&self, forwarded: bool) -> Peer<'_> {
+        Peer { address: &self.address, scheme: self.scheme(), is_trusted: self.is_trusted, forwarded }
     }
 
     /// A request's head has been read. It is active until the guard is dropped.

@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
+use super::crowd::{Crowd, Place};
 use super::tls::{Door, Pass};
 
 /// Connections that wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
@@ -64,6 +65,8 @@ pub(crate) struct Accepted<S = TcpStream> {
     pub(crate) stream: S,
     pub(crate) peer: SocketAddr,
     pub(crate) entrance: Entrance,
+    /// Its place among all clients; none where it comes in beyond their number.
+    pub(crate) place: Option<Place>,
 }
 
 /// Where a client came in.
@@ -85,7 +88,7 @@ impl Entrance {
 impl<S> Accepted<S> {
     /// The same with another form of the socket.
     pub(crate) fn map<T, E>(self, change: impl FnOnce(S) -> Result<T, E>) -> Result<Accepted<T>, E> {
-        Ok(Accepted { stream: change(self.stream)?, peer: self.peer, entrance: self.entrance })
+        Ok(Accepted { stream: change(self.stream)?, peer: self.peer, entrance: self.entrance, place: self.place })
     }
 }
 
@@ -104,23 +107,33 @@ impl Entrances {
     ///
     /// # Errors
     /// Where accepting fails.
-    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+    async fn accept(&self) -> io::Result<Accepted> {
         tokio::select! {
             accepted = self.plain.accept() => {
-                accepted.map(|(stream, peer)| Accepted { stream, peer, entrance: Entrance::Plain })
+                accepted.map(|(stream, peer)| Accepted { stream, peer, entrance: Entrance::Plain, place: None })
             }
             accepted = self.accept_tls() => accepted,
         }
     }
 
+    /// The next connection, once there is a place for it. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// Where accepting fails.
+    pub(crate) async fn accept_into(&self, crowd: &Crowd) -> io::Result<Accepted> {
+        let place = crowd.place().await;
+        let accepted = self.accept().await?;
+        Ok(Accepted { place: Some(place), ..accepted })
+    }
+
     /// A connection that is there already.
     pub(crate) fn accept_now(&self) -> Option<Accepted> {
         let plain = self.plain.accept().now_or_never().and_then(Result::ok);
-        let plain = plain.map(|(stream, peer)| Accepted { stream, peer, entrance: Entrance::Plain });
+        let plain = plain.map(|(stream, peer)| Accepted { stream, peer, entrance: Entrance::Plain, place: None });
         plain.or_else(|| {
             let (tls, door) = self.tls.as_ref()?;
             let (stream, peer) = tls.accept().now_or_never()?.ok()?;
-            Some(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), door.last_pass()) })
+            Some(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), door.last_pass()), place: None })
         })
     }
 
@@ -128,6 +141,6 @@ impl Entrances {
         let Some((tls, door)) = &self.tls else { return std::future::pending().await };
         let pass = door.pass().await;
         let (stream, peer) = tls.accept().await?;
-        Ok(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), pass) })
+        Ok(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), pass), place: None })
     }
 }

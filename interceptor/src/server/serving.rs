@@ -101,7 +101,7 @@ impl Served {
 
 /// Serves the connection until it ends, one side breaks it, or it is told to end.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, served: Rc<Served>) {
-    let Accepted { stream, peer, entrance } = accepted;
+    let Accepted { stream, peer, entrance, .. } = accepted;
     let stream = match entrance {
         Entrance::Plain => Transport::Plain(stream),
         Entrance::Tls(door, pass) => match Box::pin(door.enter(stream, peer, pass)).await {

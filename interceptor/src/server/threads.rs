@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::crowd::Crowd;
 use super::listener::{Accepted, Entrances, Listeners};
 use super::worker::{SWEEP, Settings, Worker};
 use crate::metrics::Metrics;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) table: Arc<ArcSwap<Table>>,
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) stops: Stops,
 }
 
@@ -122,7 +124,7 @@ async fn run(
     shared: Shared,
 ) -> io::Result<()> {
     let entrances = Entrances::new(listeners)?;
-    let Shared { settings, metrics, table, stops } = shared;
+    let Shared { settings, metrics, table, crowd, stops } = shared;
     let worker = Worker::new(settings, metrics, table);
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,7 +132,7 @@ async fn run(
         tokio::select! {
             () = stops.drain.cancelled() => break,
             () = stops.abort.cancelled() => return Ok(()),
-            accepted = entrances.accept() => match accepted {
+            accepted = entrances.accept_into(&crowd) => match accepted {
                 Ok(accepted) => hand_or_serve(&worker, &peers, accepted),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
@@ -145,6 +147,9 @@ async fn run(
             now = sweep.tick() => {
                 worker.sweep(now);
                 peers.counts[peers.own].store(worker.clients(), Relaxed);
+                if peers.own == 0 {
+                    crowd.sweep();
+                }
             }
         }
     }

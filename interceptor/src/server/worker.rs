@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Idleness, Order};
@@ -23,6 +24,7 @@ use super::serving::{self, OnThisThread, Served};
 use crate::config::{Config, ErrorFormat};
 use crate::metrics::Metrics;
 use crate::proxy::BodyLimits;
+use crate::proxy::forwarded::TrustedProxies;
 use crate::routes::Table;
 use crate::upstream::Connection;
 use crate::upstream::connection::Life;
@@ -42,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) head: Bounds,
     pub(crate) body: BodyLimits,
     pub(crate) error_format: ErrorFormat,
+    pub(crate) forwarded: bool,
+    trusted: Arc<TrustedProxies>,
     pub(crate) max_streams: u32,
     upstream_max_age: Duration,
     upstream_max_uses: u32,
@@ -63,6 +67,8 @@ impl Settings {
                 pause: Some(config.body_read_timeout).filter(|pause| !pause.is_zero()),
             },
             error_format: config.error_format,
+            forwarded: config.forwarded,
+            trusted: Arc::new(config.trusted_proxies.clone()),
             client_write_timeout: Some(config.client_write_timeout).filter(|timeout| !timeout.is_zero()),
             max_streams: config.max_streams,
             upstream_max_age: config.upstream_max_age,
@@ -85,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     /// Everything that must end before the thread may.
     pub(crate) tasks: TaskTracker,
+    /// Cancelled when requests shall end and no new ones come.
+    pub(crate) draining: CancellationToken,
     pub(crate) protocol: auto::Builder<OnThisThread>,
     table: RefCell<arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     random: RefCell<SmallRng>,
@@ -113,6 +121,7 @@ impl Worker {
             settings,
             metrics,
             tasks,
+            draining: CancellationToken::new(),
             table: RefCell::new(arc_swap::Cache::new(table)),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             clients: RefCell::default(),
@@ -155,8 +164,10 @@ impl Worker {
     }
 
     /// Serves a client from now on.
-    pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let served = Served::new(Client::new(accepted.peer, accepted.entrance.is_secure()));
+    pub(crate) fn serve(self: &Rc<Self>, mut accepted: Accepted) {
+        let is_trusted = self.settings.trusted.contains(accepted.peer.ip());
+        let place = accepted.place.take();
+        let served = Served::new(Client::new(accepted.peer, accepted.entrance.is_secure(), is_trusted, place));
         let id = self.accepted.get();
         self.accepted.set(id + 1);
         // Busy with arriving: the next sweep may come before the connection has been read from for the first time.
@@ -224,6 +235,7 @@ impl Worker {
 
     /// Lets every connection end when its requests have been answered.
     pub(crate) fn finish(&self) {
+        self.draining.cancel();
         self.clients.borrow().values().for_each(|watched| watched.served.order(Order::Finish));
     }
 }

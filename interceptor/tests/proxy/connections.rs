@@ -145,6 +145,41 @@ async fn a_client_that_waits_for_its_response_is_not_idle() {
 }
 
 #[tokio::test]
+async fn over_the_limit_of_connections_new_clients_wait_and_those_connected_go_on() {
+    let scene = Scene::with(|config, _| config.max_connections = 3).await;
+    scene.ready(&[Upstream::start().await.address]);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = scene.client().await;
+        client.send(GET).await;
+        assert_eq!(client.response().await.status, 200);
+        clients.push(client);
+    }
+    let mut waiting = scene.client().await;
+    waiting.send(GET).await;
+    crate::scene::until(async || scene.metric("interceptor_accept_paused").await == Some(1), "accepting pauses").await;
+    assert!(waiting.is_silent().await);
+    for client in &mut clients {
+        client.send(GET).await;
+        assert_eq!(client.response().await.status, 200);
+    }
+    assert_eq!(scene.metric("interceptor_client_connections").await, Some(3));
+    clients.pop().unwrap().leave();
+    assert_eq!(waiting.response().await.status, 200);
+    // A tunnel keeps its place.
+    waiting.send("GET /upgrade HTTP/1.1\r\nhost: app.test\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n").await;
+    assert_eq!(waiting.head().await.unwrap().0, 101);
+    let mut late = scene.client().await;
+    late.send(GET).await;
+    assert!(late.is_silent().await);
+    waiting.leave();
+    assert_eq!(late.response().await.status, 200);
+    clients.clear();
+    drop(late);
+    crate::scene::until(async || scene.metric("interceptor_accept_paused").await == Some(0), "accepting goes on").await;
+}
+
+#[tokio::test]
 async fn long_lived_connections_are_spread_over_the_threads() {
     let scene = Scene::with(|config, _| config.proxy_threads = Some(4.try_into().unwrap())).await;
     scene.ready(&[Upstream::start().await.address]);

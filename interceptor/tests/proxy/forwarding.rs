@@ -29,12 +29,40 @@ async fn a_request_reaches_its_workload_with_its_host_and_where_it_came_from() {
         "host: APP.test:99",
         "x-forwarded-for: 192.0.2.7, 127.0.0.1",
         "x-forwarded-host: APP.test:99",
+        "x-forwarded-port: 99",
         "x-forwarded-proto: http",
         "x-other: 2",
     ];
     assert_eq!(lines, expected);
     assert_eq!(response.header("x-keda-http-cold-start"), Some("false"));
     assert_eq!(scene.queue().await, (0, 1));
+}
+
+#[tokio::test]
+async fn what_a_client_claims_is_replaced_where_it_is_no_trusted_proxy() {
+    let scene = Scene::with(|config, _| {
+        config.trusted_proxies = "192.0.2.0/24".parse().unwrap();
+        config.forwarded = true;
+    })
+    .await;
+    scene.ready(&[Upstream::start().await.address]);
+    let mut client = scene.client().await;
+    client
+        .send("GET /head HTTP/1.1\r\nhost: app.test\r\nx-forwarded-for: a\r\nx-forwarded-proto: https\r\nx-forwarded-host: b\r\nforwarded: for=a\r\n\r\n")
+        .await;
+    let response = client.response().await;
+    let mut lines: Vec<_> = response.text().lines().collect();
+    lines[1..].sort_unstable();
+    let expected = [
+        "GET /head HTTP/1.1",
+        "forwarded: for=127.0.0.1;host=\"app.test\";proto=http",
+        "host: app.test",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-host: app.test",
+        "x-forwarded-port: 80",
+        "x-forwarded-proto: http",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[tokio::test]

@@ -14,11 +14,12 @@ use plimsoll_wire::log::memory::MemoryLog;
 use plimsoll_wire::log::{EventLog as _, Pace, StartAt, Topic, TopicSpec};
 use plimsoll_wire::topic::INTERCEPTORS;
 use prost::Message as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::scene::{SOON, Scene, app, until};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, read_head};
 
 #[tokio::test]
 async fn requests_in_flight_and_held_are_answered_and_idle_connections_closed() {
@@ -82,6 +83,66 @@ async fn a_client_of_http_2_finishes_its_requests_and_is_told_to_go() {
     let response = response.await.unwrap().unwrap();
     assert_eq!(response.collect().await.unwrap().to_bytes(), "slow");
     connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn web_sockets_are_told_to_go_and_do_not_use_up_the_drain_timeout() {
+    let scene = Scene::with(|config, _| config.drain_timeout = Duration::from_secs(60)).await;
+    let upstream = Upstream::scripted(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\n\r\n";
+        stream.write_all(&[switch.as_bytes(), b"\x81\x02hi"].concat()).await.unwrap();
+        // Whoever says good-bye is answered so.
+        let mut frame = [0; 8];
+        stream.read_exact(&mut frame).await.unwrap();
+        assert_eq!(frame[0], 0x88);
+        stream.write_all(b"\x88\x02\x03\xe9").await.unwrap();
+    });
+    scene.ready(&[upstream.await.address]);
+    let mut client = scene.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: app.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    assert_eq!(client.head().await.unwrap().0, 101);
+    assert_eq!(client.take(4).await.unwrap(), b"\x81\x02hi");
+    scene.until_queue(1, 1).await;
+    let began = Instant::now();
+    let stopping = tokio::spawn(scene.stop());
+    assert_eq!(client.take(4).await.unwrap(), b"\x88\x02\x03\xe9");
+    client.send_bytes(b"\x88\x82\0\0\0\0\x03\xe9").await;
+    assert!(client.is_closed().await);
+    drop(client);
+    stopping.await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(50));
+}
+
+#[tokio::test]
+async fn a_long_request_survives_a_rolling_restart() {
+    let (old, new) = (Scene::start().await, Scene::start().await);
+    let upstream = Upstream::scripted(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n").await.unwrap();
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stream.write_all(b"..").await.unwrap();
+        }
+    });
+    let upstream = upstream.await;
+    for scene in [&old, &new] {
+        scene.ready(&[upstream.address]);
+    }
+    let get = "GET / HTTP/1.1\r\nhost: app.test\r\n\r\n";
+    let mut long = old.client().await;
+    long.send(get).await;
+    old.until_queue(1, 1).await;
+    let address = old.proxy;
+    let stopping = tokio::spawn(old.stop());
+    until(async || TcpStream::connect(address).await.is_err(), "the old one accepts no more").await;
+    // A client that is refused there connects to the new one, as behind a Service.
+    let mut next = new.client().await;
+    next.send(get).await;
+    assert_eq!(next.head().await.unwrap().0, 200);
+    assert_eq!(long.response().await.body, [b'.'; 20]);
+    stopping.await.unwrap().unwrap();
+    assert_eq!(next.take(20).await.unwrap(), [b'.'; 20]);
 }
 
 #[tokio::test]
