@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use plimsoll_wire::log::kafka::LogClient;
 
 use crate::{ctl, dev};
 
@@ -117,6 +118,10 @@ pub struct KafkaClient {
     /// A setting of the Kafka client (any librdkafka key), as for SASL and TLS: `--kafka-config security.protocol=ssl`. Repeat for more; in the environment separate them by ';'.
     #[arg(long, env = "PLIMSOLL_KAFKA_CONFIG", value_name = "KEY=VALUE", value_delimiter = ';', value_parser = key_value)]
     pub kafka_config: Vec<(String, String)>,
+    /// What appends to Kafka: `direct` puts all topics of a batch into one request; `rdkafka` is slower, and has what only librdkafka
+    /// has, such as Kerberos. Reading is librdkafka's in any case.
+    #[arg(long, env = "PLIMSOLL_LOG_CLIENT", value_name = "direct|rdkafka", default_value = LogClient::default().name(), value_parser = log_client)]
+    pub log_client: LogClient,
 }
 
 /// Where the plan is kept: etcd.
@@ -135,6 +140,11 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is no KEY=VALUE")),
     }
+}
+
+fn log_client(text: &str) -> Result<LogClient, String> {
+    let found = LogClient::ALL.into_iter().find(|client| client.name() == text);
+    found.ok_or_else(|| format!("{text:?} is none; write direct or rdkafka"))
 }
 
 #[cfg(test)]

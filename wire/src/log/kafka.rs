@@ -1,4 +1,4 @@
-//! The log in Kafka, through librdkafka.
+//! The log in Kafka: read and administered through librdkafka, appended to by a client of its own or through librdkafka.
 //!
 //! Reading does not use consumer groups: every subscription is told its topics, keeps its own place in them, and commits
 //! nothing. Completeness ([`ReadThrough`](super::ReadThrough)) is proven by asking the brokers, twice a second, where the
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use self::append::Producers;
 use self::clients::Reach;
+use self::direct::Direct;
 use self::lookup::Lookup;
 use self::reader::Reader;
 use self::topics::Topics;
@@ -26,6 +27,7 @@ use crate::topic::INTERCEPTORS;
 mod append;
 mod clients;
 mod consumers;
+mod direct;
 mod lookup;
 mod native;
 mod places;
@@ -43,6 +45,32 @@ pub struct KafkaConfig {
     pub client: BTreeMap<String, String>,
     /// Replicas of the topics that this log creates; none for the brokers' own default.
     pub replication: Option<u16>,
+    /// What appends.
+    pub append_with: LogClient,
+}
+
+/// What appends to Kafka. Reading and administration are librdkafka's in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogClient {
+    /// A client of Plimsoll's own, which puts all topics of a batch into one request.
+    Direct,
+    /// librdkafka, for what only that has: Kerberos, compression, plug-ins.
+    #[default]
+    Rdkafka,
+}
+
+impl LogClient {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Direct, Self::Rdkafka];
+
+    /// Its name, as `--log-client` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Rdkafka => "rdkafka",
+        }
+    }
 }
 
 impl KafkaConfig {
@@ -60,6 +88,7 @@ impl fmt::Debug for KafkaConfig {
             .field("brokers", &self.brokers)
             .field("client", &self.client.keys())
             .field("replication", &self.replication)
+            .field("append_with", &self.append_with)
             .finish()
     }
 }
@@ -68,12 +97,19 @@ impl fmt::Debug for KafkaConfig {
 pub struct KafkaLog {
     config: Arc<KafkaConfig>,
     reach: Arc<Reach>,
-    producers: Arc<Producers>,
+    appender: Appender,
     lookup: Lookup,
     topics: Topics,
     stop: CancellationToken,
     tasks: TaskTracker,
     _stop_on_drop: DropGuard,
+}
+
+/// What appends.
+#[derive(Debug)]
+enum Appender {
+    Direct(Direct),
+    Rdkafka(Arc<Producers>),
 }
 
 impl fmt::Debug for KafkaLog {
@@ -87,7 +123,7 @@ impl KafkaLog {
     /// [`check`](Self::check) tells beforehand. Blocks for some milliseconds.
     ///
     /// # Errors
-    /// [`LogError::BadSetting`] when librdkafka does not take one of the settings.
+    /// [`LogError::BadSetting`] when librdkafka, or the client that appends, does not take one of the settings.
     pub fn new(config: KafkaConfig) -> Result<Self, LogError> {
         if config.brokers.trim().is_empty() {
             return Err(LogError::BadSetting {
@@ -97,15 +133,19 @@ impl KafkaLog {
         }
         let reach = Arc::new(Reach::new(&config.brokers));
         let config = Arc::new(config);
-        let producers = Producers::new(&config, &reach)?;
+        // First, since librdkafka knows which settings there are.
         let lookup = Lookup::new(config.clone(), reach.clone())?;
+        let appender = match config.append_with {
+            LogClient::Direct => Appender::Direct(Direct::new(&config, &reach)?),
+            LogClient::Rdkafka => Appender::Rdkafka(Arc::new(Producers::new(&config, &reach)?)),
+        };
         // With a client of its own: the making of a thousand topics must not keep a reader's proofs waiting.
         let topics = Topics::new(config.clone(), lookup.clone(), reach.clone())?;
         let stop = CancellationToken::new();
         Ok(Self {
             config,
             reach,
-            producers: Arc::new(producers),
+            appender,
             lookup,
             topics,
             _stop_on_drop: stop.clone().drop_guard(),
@@ -129,16 +169,24 @@ impl KafkaLog {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        let producers = self.producers.clone();
-        // It fails only when the runtime is shutting down, and then there is nothing left to wait with.
-        let _ = spawn_blocking(move || producers.flush()).await;
+        match &self.appender {
+            Appender::Direct(direct) => direct.close().await,
+            Appender::Rdkafka(producers) => {
+                let producers = producers.clone();
+                // It fails only when the runtime is shutting down, and then there is nothing left to wait with.
+                let _ = spawn_blocking(move || producers.flush()).await;
+            }
+        }
     }
 }
 
 #[async_trait]
 impl EventLog for KafkaLog {
     async fn append(&self, records: Vec<Append>) -> Vec<Result<(), LogError>> {
-        self.producers.append(records).await
+        match &self.appender {
+            Appender::Direct(direct) => direct.append(records).await,
+            Appender::Rdkafka(producers) => producers.append(records).await,
+        }
     }
 
     fn subscribe(&self, pace: Pace) -> Result<Subscription, LogError> {

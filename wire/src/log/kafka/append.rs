@@ -16,7 +16,7 @@ use crate::log::{Append, LogError};
 type Client = FutureProducer<Context>;
 
 /// A call of at most so many records does not queue behind the larger ones.
-const FEW: usize = 8;
+pub(super) const FEW: usize = 8;
 
 /// The producers.
 #[derive(Debug)]

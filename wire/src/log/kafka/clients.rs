@@ -222,7 +222,8 @@ impl Reach {
         LogError::Unavailable { log: self.brokers.clone(), reason: format!("{tried}: {outcome}") }
     }
 
-    fn heard(&self, reason: &str, needs_a_person: bool) {
+    /// A client has said why it fails; once in a while that is told to people, if only they can help.
+    pub(super) fn heard(&self, reason: &str, needs_a_person: bool) {
         let mut heard = self.heard.lock();
         heard.cause = Some((Instant::now(), reason.to_owned()));
         if needs_a_person && heard.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_AGAIN) {

@@ -1,0 +1,223 @@
+//! Appending without librdkafka: all topics of a call that one broker leads go into one request.
+//!
+//! librdkafka sends a request for each topic. With thousands of small topics that is most of what appending costs, here and in
+//! the broker (`docs/decisions/004-an-appender-of-our-own.md`). What is here does no more than append: it asks for leaders,
+//! puts batches into requests, and tries again within the call's time. Frames carry totals, so one that arrives twice does no harm, and
+//! there is no need for producer ids or sequences.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use self::address::Address;
+use self::call::{Call, Fate, Share, Trouble};
+use self::codes::Remedy;
+use self::connection::BackOff;
+use self::failure::Failure;
+use self::leaders::{Found, Leaders};
+use self::link::{Links, Purpose};
+use self::settings::Settings;
+use super::KafkaConfig;
+use super::append::FEW;
+use super::clients::Reach;
+use crate::log::{Append, LogError, Topic};
+
+mod address;
+mod batch;
+mod call;
+mod codec;
+mod codes;
+mod connection;
+mod failure;
+mod leaders;
+mod link;
+mod messages;
+mod settings;
+mod setup;
+
+/// Bytes of all requests on their way at most. A call waits for room until its time is up.
+const ROOM_BYTES: usize = 64 * 1024 * 1024;
+
+/// The appender.
+#[derive(Debug)]
+pub(super) struct Direct {
+    settings: Arc<Settings>,
+    reach: Arc<Reach>,
+    links: Arc<Links>,
+    leaders: Leaders,
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl Direct {
+    /// An appender that connects when it is needed.
+    ///
+    /// # Errors
+    /// [`LogError::BadSetting`] for a setting that is wrong, or that only librdkafka can follow.
+    pub(super) fn new(config: &KafkaConfig, reach: &Arc<Reach>) -> Result<Self, LogError> {
+        let settings = Arc::new(Settings::read(config)?);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let links = Arc::new(Links::new(settings.clone(), reach.clone(), tasks.clone(), stop.clone()));
+        Ok(Self {
+            leaders: Leaders::new(settings.clone(), links.clone(), tasks.clone(), stop.clone()),
+            links,
+            settings,
+            reach: reach.clone(),
+            room: Arc::new(Semaphore::new(ROOM_BYTES)),
+            tasks,
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        })
+    }
+
+    /// Appends all records and waits for the brokers' word on each, within the call's time.
+    pub(super) async fn append(&self, records: Vec<Append>) -> Vec<Result<(), LogError>> {
+        let purpose = if records.len() <= FEW { Purpose::Few } else { Purpose::Many };
+        let deadline = Instant::now() + self.settings.append_timeout;
+        let mut call = Call::new(records, self.settings.batch_max);
+        let mut back_off = BackOff::new(self.settings.back_off_min, self.settings.back_off_max);
+        loop {
+            let open = call.open();
+            if open.is_empty() {
+                break;
+            }
+            self.attempt(&mut call, &open, purpose, deadline).await;
+            if call.is_troubled() {
+                sleep(back_off.pause().min(deadline.saturating_duration_since(Instant::now()))).await;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        self.explain(call)
+    }
+
+    /// Waits, within bounds, for what is on its way, and ends all tasks.
+    pub(super) async fn close(&self) {
+        let everything = self.room.acquire_many(ROOM_BYTES as u32);
+        if timeout(self.settings.append_timeout, everything).await.is_err() {
+            tracing::debug!("records were left unacknowledged at the end");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Sends the next batch of every open topic, and notes what came of it.
+    async fn attempt(&self, call: &mut Call, open: &[Topic], purpose: Purpose, deadline: Instant) {
+        let found = match self.leaders.of(open, deadline).await {
+            Ok(found) => found,
+            Err(failure) => return call.unreachable(&failure),
+        };
+        call.placed(|topic| match found.get(topic) {
+            Some(Found::At(_)) => None,
+            Some(Found::Unknown) => Some(Fate::UnknownTopic),
+            Some(Found::Code(code)) => Some(Fate::Code(*code)),
+            None => Some(Fate::Code(codes::LEADER_NOT_AVAILABLE)),
+        });
+        let mut leaders: Vec<&Address> = found.values().filter_map(Found::leader).collect();
+        leaders.sort_unstable();
+        leaders.dedup();
+        let is_of = |topic: &Topic, leader| found.get(topic).and_then(Found::leader) == Some(leader);
+        let requests = leaders.into_iter().flat_map(|leader| {
+            let of_leader = call.requests(|topic| is_of(topic, leader));
+            of_leader.into_iter().map(move |request| (leader, request))
+        });
+        let requests: Vec<_> = requests.collect();
+        let answers = join_all(requests.iter().map(|(to, request)| self.send(call, to, request, purpose, deadline))).await;
+        for ((to, request), answer) in requests.iter().zip(answers) {
+            let moved = match answer.and_then(|answer| self.note(call, to, request, &answer)) {
+                Ok(moved) => moved,
+                Err(failure) => call.unanswered(request, &failure),
+            };
+            self.leaders.forget(moved.iter());
+        }
+    }
+
+    async fn send(
+        &self,
+        call: &Call,
+        to: &Address,
+        request: &[Share],
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        let size = request.iter().map(|share| share.bytes).sum();
+        let room = self.room(size, deadline).await?;
+        let parts = call.parts(request);
+        let request = messages::produce(&self.settings.client_id, self.settings.acks, &parts, now_ms(), size);
+        self.links.ask(to, purpose, request, Some(room), deadline).await
+    }
+
+    /// Waits until there is room for so many bytes.
+    async fn room(&self, bytes: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        let bytes = bytes.min(ROOM_BYTES) as u32;
+        match timeout_at(deadline, self.room.clone().acquire_many_owned(bytes)).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(Failure::Lost("too many records wait for the brokers already".into())),
+        }
+    }
+
+    fn note(&self, call: &mut Call, to: &Address, request: &[Share], answer: &[u8]) -> Result<Vec<Topic>, Failure> {
+        let codes = messages::read_produce(answer).map_err(|garbled| Failure::lost(to, garbled))?;
+        let codes: HashMap<&str, i16> = codes.into_iter().collect();
+        Ok(call.answered(request, &codes))
+    }
+
+    fn explain(&self, call: Call) -> Vec<Result<(), LogError>> {
+        let ended = call.end();
+        let any_taken = ended.iter().any(|(_, fate)| *fate == Fate::Taken);
+        if any_taken {
+            self.reach.found();
+        }
+        ended.into_iter().map(|(record, fate)| self.outcome(&record, fate, any_taken)).collect()
+    }
+
+    fn outcome(&self, record: &Append, fate: Fate, any_taken: bool) -> Result<(), LogError> {
+        let what = || format!("appending {} bytes to topic {}", record.payload.len(), record.topic);
+        let in_time = self.settings.append_timeout;
+        Err(match fate {
+            Fate::Taken => return Ok(()),
+            Fate::UnknownTopic | Fate::Given(Trouble::Code(codes::UNKNOWN_TOPIC_OR_PARTITION)) => {
+                LogError::UnknownTopic { topic: record.topic.to_string() }
+            }
+            Fate::TooLarge => LogError::Refused {
+                what: what(),
+                reason: "it is larger than the topic's max.message.bytes or the client's message.max.bytes".into(),
+            },
+            Fate::Given(Trouble::Failed(Failure::Refused { what: tried, reason })) => {
+                LogError::Refused { what: tried.to_string(), reason: reason.to_string() }
+            }
+            Fate::Given(Trouble::Failed(Failure::Lost(reason))) if any_taken => {
+                self.reach.unavailable(&what(), &format!("not acknowledged within {in_time:?}: {reason}"))
+            }
+            Fate::Given(Trouble::Failed(Failure::Lost(reason))) => {
+                self.reach.lost(&what(), &format!("not acknowledged within {in_time:?}: {reason}"))
+            }
+            Fate::Given(Trouble::NotTried) => {
+                self.reach.unavailable(&what(), &format!("not acknowledged within {in_time:?}"))
+            }
+            Fate::Given(Trouble::Code(code)) | Fate::Code(code) => match codes::meaning(code) {
+                (name, Remedy::Person(remedy)) => {
+                    LogError::Refused { what: what(), reason: format!("{remedy} (Kafka's error {code}, {name})") }
+                }
+                (name, _) => self.reach.unavailable(&what(), &format!("Kafka's error {code}, {name}")),
+            },
+        })
+    }
+}
+
+/// What records claim as their time: milliseconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "a record's time is a wall clock's; nothing here depends on it")]
+fn now_ms() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
