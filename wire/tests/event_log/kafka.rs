@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ::rdkafka::ClientConfig;
+use ::rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use ::rdkafka::client::DefaultClientContext;
 use plimsoll_testkit::{Kafka, KafkaSettings};
-use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
+use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
 use plimsoll_wire::log::{EventLog, LogError, Pace, StartAt, Topic, TopicSpec};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::reading::{LIMIT, PACED, Reading, SharedLog, append, append_of, contents, create, unique, unique_many};
@@ -26,19 +26,45 @@ fn log_at(kafka: &Kafka) -> KafkaLog {
     KafkaLog::new(KafkaConfig::new(kafka.bootstrap())).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kafka_keeps_every_promise() {
+fn log_with(kafka: &Kafka, append_with: LogClient) -> KafkaLog {
+    KafkaLog::new(KafkaConfig { append_with, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap()
+}
+
+/// Runs each test with each client that appends.
+macro_rules! with_each_client {
+    ($($test:ident),* $(,)?) => {
+        mod direct {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::LogClient::Direct).await;
+            })*
+        }
+        mod rdkafka {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::LogClient::Rdkafka).await;
+            })*
+        }
+    };
+}
+
+with_each_client! {
+    kafka_keeps_every_promise,
+    an_outage_fails_appends_in_time_and_loses_or_repeats_nothing,
+    a_broker_that_hangs_stops_the_proofs_until_it_goes_on,
+}
+
+async fn kafka_keeps_every_promise(append_with: LogClient) {
     let kafka = broker().await;
-    let log = log_at(&kafka);
+    let log = log_with(&kafka, append_with);
     log.check(Duration::from_secs(10)).await.unwrap();
     crate::keep_every_promise(&log).await;
     log.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_fails_appends_in_time_and_loses_or_repeats_nothing() {
+async fn an_outage_fails_appends_in_time_and_loses_or_repeats_nothing(append_with: LogClient) {
     let mut kafka = broker().await;
-    let log: SharedLog = Arc::new(log_at(&kafka));
+    let log: SharedLog = Arc::new(log_with(&kafka, append_with));
     let topics = unique_many("outage", 20);
     create(&*log, &topics).await;
     let mut readings = [Pace::AtOnce, PACED].map(|pace| Reading::of(&*log, pace, &topics, StartAt::Oldest));
@@ -145,10 +171,9 @@ impl Writer {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_hangs_stops_the_proofs_until_it_goes_on() {
+async fn a_broker_that_hangs_stops_the_proofs_until_it_goes_on(append_with: LogClient) {
     let kafka = broker().await;
-    let log = log_at(&kafka);
+    let log = log_with(&kafka, append_with);
     let topic = unique("hangs");
     create(&log, std::slice::from_ref(&topic)).await;
     let mut reading = Reading::of(&log, Pace::AtOnce, std::slice::from_ref(&topic), StartAt::Oldest);
@@ -203,7 +228,7 @@ async fn settings_of(kafka: &Kafka, topic: &str) -> BTreeMap<String, String> {
 }
 
 async fn set_by_hand(kafka: &Kafka, topic: &str, settings: &[(&str, &str)]) {
-    let alter = rdkafka::admin::AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let alter = ::rdkafka::admin::AlterConfig::new(ResourceSpecifier::Topic(topic));
     let alter = settings.iter().fold(alter, |alter, (key, value)| alter.set(key, value));
     admin(kafka).alter_configs(&[alter], &AdminOptions::new()).await.unwrap().pop().unwrap().unwrap();
 }

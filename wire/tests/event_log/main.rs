@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod audit;
+mod direct;
 mod figures;
+mod hostile;
 mod kafka;
 mod promises;
 mod reading;

@@ -35,11 +35,17 @@ mod codec;
 mod codes;
 mod connection;
 mod failure;
+mod keys;
 mod leaders;
 mod link;
 mod messages;
+mod oauth;
+mod sasl;
+mod scram;
 mod settings;
 mod setup;
+mod tls;
+mod trust;
 
 /// Bytes of all requests on their way at most. A call waits for room until its time is up.
 const ROOM_BYTES: usize = 64 * 1024 * 1024;
@@ -132,7 +138,8 @@ impl Direct {
             of_leader.into_iter().map(move |request| (leader, request))
         });
         let requests: Vec<_> = requests.collect();
-        let answers = join_all(requests.iter().map(|(to, request)| self.send(call, to, request, purpose, deadline))).await;
+        let answers =
+            join_all(requests.iter().map(|(to, request)| self.send(call, to, request, purpose, deadline))).await;
         for ((to, request), answer) in requests.iter().zip(answers) {
             let moved = match answer.and_then(|answer| self.note(call, to, request, &answer)) {
                 Ok(moved) => moved,

@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn brokers_are_read_as_librdkafka_reads_them() {
         let read = |text| brokers(text).map(|read| read.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
-        assert_eq!(read("a:1, b , ,[::1]:3,SSL://c.d:4,::1,[fe80::2]"), Ok("a:1 b:9092 [::1]:3 c.d:4 [::1]:9092 [fe80::2]:9092".into()));
+        assert_eq!(
+            read("a:1, b , ,[::1]:3,SSL://c.d:4,::1,[fe80::2]"),
+            Ok("a:1 b:9092 [::1]:3 c.d:4 [::1]:9092 [fe80::2]:9092".into())
+        );
         for wrong in ["a:b", "a:0", "a:70000", ":1", "[::1", "[::1]x"] {
             let error = brokers(wrong).expect_err(wrong).to_string();
             assert!(error.contains(wrong), "{error}");

@@ -72,14 +72,6 @@ mod tests {
 
     use super::*;
 
-    /// Written by librdkafka 2.12 for one record, "frame", created at 1,700,000,000,000 ms, and taken from the wire.
-    const OF_LIBRDKAFKA: &str = "";
-
-    #[test]
-    fn a_batch_is_read_as_it_was_written_by_another_implementation() {
-        let _ = OF_LIBRDKAFKA;
-    }
-
     proptest! {
         #[test]
         fn another_implementation_reads_what_is_written(

@@ -61,7 +61,8 @@ struct Work {
 pub(super) struct Share {
     work: usize,
     count: usize,
-    bytes: usize,
+    /// What it takes of the request.
+    pub(super) bytes: usize,
 }
 
 /// A call.
@@ -92,10 +93,6 @@ impl Call {
             works[work].records.push(place);
         }
         Self { records, works, fates, batch_max }
-    }
-
-    pub(super) fn record(&self, place: usize) -> &Append {
-        &self.records[place]
     }
 
     /// The topics with records left to append.
@@ -193,7 +190,7 @@ impl Call {
         }
     }
 
-    /// The open topics are none of this cluster's, or have no leader, as `code_of` tells; `None` for those that have.
+    /// What the brokers say of the open topics: `None` for those that have a leader, and else what that means for their records.
     pub(super) fn placed(&mut self, fate_of: impl Fn(&Topic) -> Option<Fate>) {
         for work in self.works.iter_mut().filter(|work| work.is_open()) {
             match fate_of(&work.topic) {
@@ -245,3 +242,6 @@ impl Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

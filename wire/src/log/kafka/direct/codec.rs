@@ -68,7 +68,10 @@ impl<'a> Reader<'a> {
 
     /// All elements of an array; none is an empty one. Elements of no size would make a small message a large array, so there are
     /// none in what is read here.
-    pub(super) fn array<T>(&mut self, mut element: impl FnMut(&mut Self) -> Result<T, Garbled>) -> Result<Vec<T>, Garbled> {
+    pub(super) fn array<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<T, Garbled>,
+    ) -> Result<Vec<T>, Garbled> {
         let mut elements = Vec::new();
         for _ in 0..self.int32()? {
             elements.push(element(self)?);

@@ -34,7 +34,9 @@ pub(super) const fn meaning(code: i16) -> (&'static str, Remedy) {
         18 => ("RECORD_LIST_TOO_LARGE", Remedy::Smaller),
         19 => ("NOT_ENOUGH_REPLICAS", Remedy::Again),
         20 => ("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Remedy::Again),
-        21 => ("INVALID_REQUIRED_ACKS", Remedy::Person("the broker does not take these acks; check --kafka-config acks")),
+        21 => {
+            ("INVALID_REQUIRED_ACKS", Remedy::Person("the broker does not take these acks; check --kafka-config acks"))
+        }
         29 => ("TOPIC_AUTHORIZATION_FAILED", Remedy::Person("not authorized; allow this user to write to the topic")),
         31 => ("CLUSTER_AUTHORIZATION_FAILED", Remedy::Person("not authorized; allow this user to write to the topic")),
         32 => ("INVALID_TIMESTAMP", Remedy::Person("its time is too far from the broker's; check this host's clock")),

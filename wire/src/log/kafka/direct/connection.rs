@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::address::Address;
 use super::codec::{Garbled, Reader};
 use super::failure::Failure;
 use super::messages::Request;
+use super::tls;
 
 /// The longest answer that is taken in, in bytes. The largest that is asked for is the metadata of a thousand topics, some 200 KB.
 const ANSWER_MAX: i32 = 16 * 1024 * 1024;
@@ -81,7 +82,9 @@ impl Connection {
     pub(super) async fn exchange(&mut self, what: &str, request: Request) -> Result<Bytes, Failure> {
         self.correlation = self.correlation.wrapping_add(1);
         let (broker, correlation) = (&self.broker, self.correlation);
-        let failed = |error: std::io::Error| Failure::lost(broker, format_args!("{what}: {error}"));
+        let failed = |error: std::io::Error| {
+            tls::explain(broker, &error).unwrap_or_else(|| Failure::lost(broker, format_args!("{what}: {error}")))
+        };
         self.stream.write_all(&request.into_bytes(correlation)).await.map_err(failed)?;
         self.stream.flush().await.map_err(failed)?;
         loop {
@@ -315,9 +318,5 @@ impl BackOff {
         let pause = self.next;
         self.next = (pause * 2).min(self.max);
         pause
-    }
-
-    pub(super) async fn wait(&mut self) {
-        sleep(self.pause()).await;
     }
 }

@@ -78,7 +78,8 @@ pub(super) fn read_api_versions(answer: &[u8]) -> Result<(i16, Vec<Spoken>), Gar
 
 /// Asks for the leaders of these topics. None of them is created by the asking.
 pub(super) fn metadata(client_id: &str, topics: &[Topic]) -> Request {
-    let mut request = Request::begin(METADATA, client_id, topics.iter().map(|topic| topic.len() + 2).sum::<usize>() + 8);
+    let mut request =
+        Request::begin(METADATA, client_id, topics.iter().map(|topic| topic.len() + 2).sum::<usize>() + 8);
     put_count(&mut request.bytes, topics.len());
     for topic in topics {
         put_string(&mut request.bytes, topic);
@@ -230,3 +231,6 @@ pub(super) fn read_sasl_authenticate(answer: &[u8], version: i16) -> Result<Sasl
     let lifetime_ms = if version >= 1 { reader.int64()? } else { 0 };
     Ok(SaslAnswer { code, error, token, lifetime_ms })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::address::Address;
-use super::connection::Connection;
+use super::connection::{Connection, Stream};
 use super::failure::Failure;
-use super::messages::{self, Api, METADATA, PRODUCE, Spoken};
+use super::messages::{self, Api, METADATA, PRODUCE, SASL_AUTHENTICATE, SASL_HANDSHAKE, Spoken};
+use super::sasl::Login;
 use super::settings::Settings;
+
+/// A new connection takes over when so much of a login's time has passed. Logging in again on the old one would be possible, and is
+/// what Kafka's own clients do; a new one needs no code of its own.
+const RENEW_AT: f64 = 0.85;
 
 /// A connection that requests can be sent over.
 ///
@@ -26,12 +31,23 @@ pub(super) async fn connect(to: &Address, settings: &Settings) -> Result<Connect
 
 async fn set_up(to: &Address, settings: &Settings) -> Result<Connection, Failure> {
     let tcp = reach(to, settings).await.map_err(|error| Failure::lost(to, format_args!("can't connect: {error}")))?;
-    let mut connection = Connection::new(to.clone(), Box::new(tcp), settings.silence);
+    let stream: Box<dyn Stream> = match &settings.tls {
+        None => Box::new(tcp),
+        Some(tls) => Box::new(tls.over(tcp, to).await?),
+    };
+    let mut connection = Connection::new(to.clone(), stream, settings.silence);
     let answer = connection.exchange("asking for its versions", messages::api_versions(&settings.client_id)).await?;
-    let (_, spoken) =
-        messages::read_api_versions(&answer).map_err(|garbled| Failure::lost(to, garbled))?;
+    let (_, spoken) = messages::read_api_versions(&answer).map_err(|garbled| Failure::lost(to, garbled))?;
     for api in [PRODUCE, METADATA] {
         speaks(to, &spoken, api)?;
+    }
+    if let Some(credentials) = &settings.sasl {
+        speaks(to, &spoken, SASL_HANDSHAKE)?;
+        let version = if speaks(to, &spoken, SASL_AUTHENTICATE).is_ok() { SASL_AUTHENTICATE.version } else { 0 };
+        let login = Login { connection: &mut connection, client_id: &settings.client_id, credentials, version };
+        if let Some(lifetime) = login.run().await? {
+            connection.expires(Instant::now() + lifetime.mul_f64(RENEW_AT));
+        }
     }
     Ok(connection)
 }
@@ -67,7 +83,11 @@ fn speaks(to: &Address, spoken: &[Spoken], api: Api) -> Result<(), Failure> {
                 None => "it does not know it at all".into(),
             };
             let tried = format!("speaking {name} version {version}");
-            Err(Failure::refused(to, tried, format!("{theirs}; brokers from Kafka 2.1 on do, for others use --log-client rdkafka")))
+            Err(Failure::refused(
+                to,
+                tried,
+                format!("{theirs}; brokers from Kafka 2.1 on do, for others use --log-client rdkafka"),
+            ))
         }
     }
 }

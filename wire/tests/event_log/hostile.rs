@@ -1,0 +1,170 @@
+//! Peers that are no brokers, or bad ones. Here the peer is the test's own: no real broker behaves so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, BytesMut};
+use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
+use plimsoll_wire::log::{EventLog, LogError, Topic};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+
+use crate::reading::append_of;
+
+/// What a peer does with a request: its API key, its version, and what it answers (correlation id and length come by themselves).
+type Behaviour = dyn Fn(i16, i16) -> Answer + Send + Sync;
+
+enum Answer {
+    /// A well-framed answer.
+    Body(Vec<u8>),
+    /// These bytes, as they are.
+    Raw(Vec<u8>),
+    /// A byte of a promised frame now and then, without end.
+    Drip,
+    Silence,
+}
+
+/// A peer that listens until it is dropped.
+struct Peer {
+    address: String,
+    task: AbortHandle,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Peer {
+    async fn start(behaviour: impl Fn(i16, i16) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let behaviour: Arc<Behaviour> = Arc::new(behaviour);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, behaviour.clone()));
+            }
+        });
+        Self { address, task: task.abort_handle() }
+    }
+}
+
+async fn serve(mut stream: TcpStream, behaviour: Arc<Behaviour>) -> std::io::Result<()> {
+    loop {
+        let length = stream.read_u32().await?;
+        let mut request = vec![0; length as usize];
+        stream.read_exact(&mut request).await?;
+        let mut header = &request[..];
+        let (key, version, correlation) = (header.get_i16(), header.get_i16(), header.get_i32());
+        match behaviour(key, version) {
+            Answer::Body(body) => {
+                stream.write_u32(body.len() as u32 + 4).await?;
+                stream.write_i32(correlation).await?;
+                stream.write_all(&body).await?;
+            }
+            Answer::Raw(bytes) => stream.write_all(&bytes).await?,
+            Answer::Drip => {
+                stream.write_u32(1_000_000).await?;
+                stream.write_i32(correlation).await?;
+                loop {
+                    stream.write_u8(0).await?;
+                    sleep(Duration::from_millis(20)).await;
+                }
+            }
+            Answer::Silence => {}
+        }
+    }
+}
+
+const METADATA: i16 = 3;
+const API_VERSIONS: i16 = 18;
+
+/// The versions that a broker of Kafka 2.1 speaks, or with `produce` others.
+fn versions(produce: (i16, i16)) -> Answer {
+    let mut body = BytesMut::new();
+    body.put_i16(0);
+    let spoken = [(0, produce.0, produce.1), (METADATA, 0, 7), (API_VERSIONS, 0, 2)];
+    body.put_i32(spoken.len() as i32);
+    for (key, min, max) in spoken {
+        body.put_i16(key);
+        body.put_i16(min);
+        body.put_i16(max);
+    }
+    Answer::Body(body.to_vec())
+}
+
+/// Appends to a peer; what came of it, which must come in time whatever the peer does.
+async fn append_to(peer: &Peer) -> LogError {
+    let config = KafkaConfig { append_with: LogClient::Direct, ..KafkaConfig::new(peer.address.clone()) };
+    let log = KafkaLog::new(config).unwrap();
+    let begun = Instant::now();
+    let outcome = log.append(vec![append_of(&Topic::from("t"), "frame")]).await.remove(0);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    log.close().await;
+    let error = outcome.expect_err("nothing was appended");
+    assert!(error.to_string().contains(&peer.address), "{error}");
+    error
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_never_answers_costs_no_more_than_the_calls_time() {
+    let peer = Peer::start(|_, _| Answer::Silence).await;
+    assert!(matches!(append_to(&peer).await, LogError::Unavailable { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_drips_costs_no_more_than_the_calls_time() {
+    let peer = Peer::start(|_, _| Answer::Drip).await;
+    assert!(matches!(append_to(&peer).await, LogError::Unavailable { .. }));
+    let peer = Peer::start(|key, _| if key == API_VERSIONS { versions((0, 7)) } else { Answer::Drip }).await;
+    assert!(matches!(append_to(&peer).await, LogError::Unavailable { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_speaks_something_else_is_told_from_a_broker() {
+    for greeting in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &[0x7f, 0xff, 0xff, 0xff, 0], &[0xff; 64], &[0; 64]] {
+        let greeting = greeting.to_vec();
+        let peer = Peer::start(move |_, _| Answer::Raw(greeting.clone())).await;
+        let error = append_to(&peer).await.to_string();
+        assert!(error.contains("is it a Kafka broker"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_too_old_or_too_new_is_named_with_its_versions() {
+    for produce in [(0, 2), (9, 13)] {
+        let peer =
+            Peer::start(move |key, _| if key == API_VERSIONS { versions(produce) } else { Answer::Silence }).await;
+        let error = append_to(&peer).await;
+        assert!(matches!(error, LogError::Refused { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains(&format!("{} to {}", produce.0, produce.1)), "{error}");
+        assert!(error.contains("--log-client rdkafka"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_claims_to_be_giant_takes_no_memory() {
+    // Throttle, then two milliards of brokers, of which none comes.
+    let mut body = vec![0; 4];
+    body.extend(i32::MAX.to_be_bytes());
+    let before = resident_kib();
+    let peer =
+        Peer::start(move |key, _| if key == API_VERSIONS { versions((0, 7)) } else { Answer::Body(body.clone()) })
+            .await;
+    let error = append_to(&peer).await.to_string();
+    assert!(error.contains("no Kafka answer"), "{error}");
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 200_000, "{grown} KiB");
+}
+
+/// The memory of this process; other tests of it run meanwhile.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
