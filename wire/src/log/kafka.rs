@@ -53,9 +53,9 @@ pub struct KafkaConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogClient {
     /// A client of Plimsoll's own, which puts all topics of a batch into one request.
+    #[default]
     Direct,
     /// librdkafka, for what only that has: Kerberos, compression, plug-ins.
-    #[default]
     Rdkafka,
 }
 

@@ -52,6 +52,9 @@ async fn topics_of_three_brokers_are_appended_to_while_their_leaders_change() {
     log.close().await;
 }
 
+/// Settings of a client.
+type Keys<'a> = Vec<(&'a str, &'a str)>;
+
 async fn doors() -> Kafka {
     let listeners = vec![Listener::Tls, Listener::MutualTls, Listener::Sasl, Listener::SaslTls];
     Kafka::start_with(KafkaSettings { listeners, ..KafkaSettings::default() }).await.unwrap()
@@ -80,7 +83,7 @@ async fn every_kind_of_login_and_certificate_gets_in() {
         ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
         ("sasl.oauthbearer.config", "principal=plimsoll lifeSeconds=600"),
     ];
-    let cases: Vec<(&str, Listener, Vec<(&str, &str)>)> = vec![
+    let cases: Vec<(&str, Listener, Keys<'_>)> = vec![
         ("TLS", Listener::Tls, tls.to_vec()),
         ("authority inline", Listener::Tls, vec![("security.protocol", "ssl"), ("ssl.ca.pem", &pem)]),
         (
@@ -122,7 +125,7 @@ async fn a_door_that_stays_shut_is_named_with_its_key() {
             ("sasl.password", password),
         ]
     };
-    let cases: Vec<(&str, Listener, Vec<(&str, &str)>, &[&str])> = vec![
+    let cases: Vec<(&str, Listener, Keys<'_>, &[&str])> = vec![
         ("a stranger", Listener::Tls, tls(text(&stranger)), &["ssl.ca.location"]),
         ("no certificate", Listener::MutualTls, tls(text(&authority)), &["ssl.certificate.location"]),
         ("a wrong password", Listener::Sasl, sasl("PLAIN", "wrong"), &["sasl.password", USER]),
@@ -188,4 +191,28 @@ async fn records_beyond_a_topics_largest_batch_go_in_smaller_ones_in_order() {
     let read = contents(&log, &many, StartAt::Oldest).await.payloads(&many);
     assert_eq!(read, (0..60).map(payload).collect::<Vec<_>>());
     log.close().await;
+}
+
+/// The bytes of a batch that differ from one to the next: the checksum and the times.
+fn without_times(mut batch: Vec<u8>) -> Vec<u8> {
+    for place in (17..21).chain(27..43) {
+        batch[place] = 0;
+    }
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_keeps_the_same_bytes_as_of_librdkafka() {
+    let kafka = Kafka::start().await.unwrap();
+    let topics = [unique("by-us"), unique("by-librdkafka")];
+    kafka.create_topics(&topics).await.unwrap();
+    let mut kept = Vec::new();
+    for (topic, append_with) in topics.iter().zip(LogClient::ALL) {
+        let log = KafkaLog::new(KafkaConfig { append_with, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap();
+        append_until_taken(&log, std::slice::from_ref(topic), "a frame").await;
+        log.close().await;
+        let segment = kafka.data().join("data").join(format!("{topic}-0")).join("00000000000000000000.log");
+        kept.push(without_times(std::fs::read(segment).unwrap()));
+    }
+    assert_eq!(kept[0], kept[1]);
 }

@@ -5,7 +5,6 @@
 mod audit;
 mod direct;
 mod figures;
-mod hostile;
 mod kafka;
 mod promises;
 mod reading;

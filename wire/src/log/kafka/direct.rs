@@ -5,11 +5,11 @@
 //! puts batches into requests, and tries again within the call's time. Frames carry totals, so one that arrives twice does no harm, and
 //! there is no need for producer ids or sequences.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -35,6 +35,8 @@ mod codec;
 mod codes;
 mod connection;
 mod failure;
+#[cfg(test)]
+mod hostile;
 mod keys;
 mod leaders;
 mod link;
@@ -117,35 +119,29 @@ impl Direct {
         self.tasks.wait().await;
     }
 
-    /// Sends the next batch of every open topic, and notes what came of it.
+    /// Sends the next batch of every open topic whose leader is known, and asks for the others' leaders meanwhile: one that is hard to
+    /// find out holds up no other topic.
     async fn attempt(&self, call: &mut Call, open: &[Topic], purpose: Purpose, deadline: Instant) {
-        let found = match self.leaders.of(open, deadline).await {
-            Ok(found) => found,
-            Err(failure) => return call.unreachable(&failure),
-        };
-        call.placed(|topic| match found.get(topic) {
-            Some(Found::At(_)) => None,
-            Some(Found::Unknown) => Some(Fate::UnknownTopic),
-            Some(Found::Code(code)) => Some(Fate::Code(*code)),
-            None => Some(Fate::Code(codes::LEADER_NOT_AVAILABLE)),
-        });
-        let mut leaders: Vec<&Address> = found.values().filter_map(Found::leader).collect();
-        leaders.sort_unstable();
-        leaders.dedup();
-        let is_of = |topic: &Topic, leader| found.get(topic).and_then(Found::leader) == Some(leader);
-        let requests = leaders.into_iter().flat_map(|leader| {
-            let of_leader = call.requests(|topic| is_of(topic, leader));
-            of_leader.into_iter().map(move |request| (leader, request))
-        });
-        let requests: Vec<_> = requests.collect();
-        let answers =
-            join_all(requests.iter().map(|(to, request)| self.send(call, to, request, purpose, deadline))).await;
+        let (known, unknown) = self.leaders.known(open);
+        let requests = requests(call, &known);
+        let sending = requests.iter().map(|(to, request)| self.send(call, to, request, purpose, deadline));
+        let (answers, learnt) = join(join_all(sending), self.leaders.learn(unknown.clone(), deadline)).await;
         for ((to, request), answer) in requests.iter().zip(answers) {
-            let moved = match answer.and_then(|answer| self.note(call, to, request, &answer)) {
+            let moved = match answer.and_then(|answer| note(call, to, request, &answer)) {
                 Ok(moved) => moved,
                 Err(failure) => call.unanswered(request, &failure),
             };
             self.leaders.forget(moved.iter());
+        }
+        let unknown: HashSet<Topic> = unknown.into_iter().collect();
+        match learnt {
+            Ok(found) => call.placed(&unknown, |topic| match found.get(topic) {
+                Some(Found::Led) => None,
+                Some(Found::Unknown) => Some(Fate::UnknownTopic),
+                Some(Found::Code(code)) => Some(Fate::Code(*code)),
+                None => Some(Fate::Code(codes::LEADER_NOT_AVAILABLE)),
+            }),
+            Err(failure) => call.unreachable(&unknown, &failure),
         }
     }
 
@@ -171,12 +167,6 @@ impl Direct {
             Ok(Ok(room)) => Ok(room),
             _ => Err(Failure::Lost("too many records wait for the brokers already".into())),
         }
-    }
-
-    fn note(&self, call: &mut Call, to: &Address, request: &[Share], answer: &[u8]) -> Result<Vec<Topic>, Failure> {
-        let codes = messages::read_produce(answer).map_err(|garbled| Failure::lost(to, garbled))?;
-        let codes: HashMap<&str, i16> = codes.into_iter().collect();
-        Ok(call.answered(request, &codes))
     }
 
     fn explain(&self, call: Call) -> Vec<Result<(), LogError>> {
@@ -220,6 +210,23 @@ impl Direct {
             },
         })
     }
+}
+
+/// The next requests, each with the broker that it goes to.
+fn requests<'a>(call: &Call, leaders: &'a HashMap<Topic, Address>) -> Vec<(&'a Address, Vec<Share>)> {
+    let brokers: BTreeSet<&Address> = leaders.values().collect();
+    let of_broker = |broker| {
+        let requests = call.requests(|topic| leaders.get(topic) == Some(broker));
+        requests.into_iter().map(move |request| (broker, request))
+    };
+    brokers.into_iter().flat_map(of_broker).collect()
+}
+
+/// Notes a broker's answer; the topics whose leader may be another one now.
+fn note(call: &mut Call, to: &Address, request: &[Share], answer: &[u8]) -> Result<Vec<Topic>, Failure> {
+    let codes = messages::read_produce(answer).map_err(|garbled| Failure::lost(to, garbled))?;
+    let codes: HashMap<&str, i16> = codes.into_iter().collect();
+    Ok(call.answered(request, &codes))
 }
 
 /// What records claim as their time: milliseconds since the Unix epoch.

@@ -2,7 +2,7 @@
 //!
 //! A topic's records go in batches, one batch under way at a time, so that they keep their order whatever has to be tried again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -53,7 +53,10 @@ struct Work {
     next: usize,
     /// Records of one batch at most.
     limit: usize,
+    /// The last that was seen since a record of it was taken.
     trouble: Trouble,
+    /// A pause is due before the next attempt.
+    waits: bool,
 }
 
 /// A topic's share of a request.
@@ -87,7 +90,14 @@ impl Call {
             }
             let work = *of_topic.entry(&record.topic).or_insert_with(|| {
                 let topic = record.topic.clone();
-                works.push(Work { topic, records: Vec::new(), next: 0, limit: usize::MAX, trouble: Trouble::NotTried });
+                works.push(Work {
+                    topic,
+                    records: Vec::new(),
+                    next: 0,
+                    limit: usize::MAX,
+                    trouble: Trouble::NotTried,
+                    waits: false,
+                });
                 works.len() - 1
             });
             works[work].records.push(place);
@@ -153,19 +163,19 @@ impl Call {
                 Some(&code) => match codes::meaning(code).1 {
                     Remedy::Smaller if share.count > 1 => {
                         work.limit = share.count / 2;
-                        work.trouble = Trouble::NotTried;
+                        work.waits = false;
                     }
                     Remedy::Smaller => work.settle(1, &Fate::TooLarge, &mut self.fates),
-                    Remedy::Again => work.trouble = Trouble::Code(code),
+                    Remedy::Again => work.troubled(Trouble::Code(code)),
                     Remedy::AskLeader => {
-                        work.trouble = Trouble::Code(code);
+                        work.troubled(Trouble::Code(code));
                         moved.push(work.topic.clone());
                     }
                     Remedy::Person(_) | Remedy::Unclear => work.settle(usize::MAX, &Fate::Code(code), &mut self.fates),
                 },
                 None => {
                     let left_out = Failure::Lost("the broker's answer leaves the topic out".into());
-                    work.trouble = Trouble::Failed(left_out);
+                    work.troubled(Trouble::Failed(left_out));
                     moved.push(work.topic.clone());
                 }
             }
@@ -183,20 +193,20 @@ impl Call {
         topics
     }
 
-    /// No broker could be asked about anything.
-    pub(super) fn unreachable(&mut self, failure: &Failure) {
-        for work in self.works.iter_mut().filter(|work| work.is_open()) {
+    /// No broker tells anything of these topics.
+    pub(super) fn unreachable(&mut self, topics: &HashSet<Topic>, failure: &Failure) {
+        for work in self.works.iter_mut().filter(|work| work.is_open() && topics.contains(&work.topic)) {
             work.failed(failure, &mut self.fates);
         }
     }
 
-    /// What the brokers say of the open topics: `None` for those that have a leader, and else what that means for their records.
-    pub(super) fn placed(&mut self, fate_of: impl Fn(&Topic) -> Option<Fate>) {
-        for work in self.works.iter_mut().filter(|work| work.is_open()) {
+    /// What the brokers say of these topics: `None` for those that have a leader, and else what that means for their records.
+    pub(super) fn placed(&mut self, topics: &HashSet<Topic>, fate_of: impl Fn(&Topic) -> Option<Fate>) {
+        for work in self.works.iter_mut().filter(|work| work.is_open() && topics.contains(&work.topic)) {
             match fate_of(&work.topic) {
-                None => {}
+                None => work.waits = false,
                 Some(Fate::Code(code)) if !matches!(codes::meaning(code).1, Remedy::Person(_)) => {
-                    work.trouble = Trouble::Code(code);
+                    work.troubled(Trouble::Code(code));
                 }
                 Some(fate) => work.settle(usize::MAX, &fate, &mut self.fates),
             }
@@ -205,7 +215,7 @@ impl Call {
 
     /// Whether a topic is in trouble that may pass: then a pause is due before the next attempt.
     pub(super) fn is_troubled(&self) -> bool {
-        self.works.iter().any(|work| work.is_open() && work.trouble != Trouble::NotTried)
+        self.works.iter().any(|work| work.is_open() && work.waits)
     }
 
     /// What became of each record, in the order given; whatever is still open is given up.
@@ -232,12 +242,18 @@ impl Work {
         }
         self.next = end;
         self.trouble = Trouble::NotTried;
+        self.waits = false;
+    }
+
+    fn troubled(&mut self, trouble: Trouble) {
+        self.trouble = trouble;
+        self.waits = true;
     }
 
     fn failed(&mut self, failure: &Failure, fates: &mut [Option<Fate>]) {
         let trouble = Trouble::Failed(failure.clone());
         match failure {
-            Failure::Lost(_) => self.trouble = trouble,
+            Failure::Lost(_) => self.troubled(trouble),
             Failure::Refused { .. } => self.settle(usize::MAX, &Fate::Given(trouble), fates),
         }
     }

@@ -32,10 +32,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const FORGET: Duration = Duration::from_secs(15 * 60);
 
 /// What the brokers say of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It is led by this broker.
-    At(Address),
+    /// It is led by a broker, which is known now.
+    Led,
     /// It is not there.
     Unknown,
     /// It is there, and led by none now; or else its error code.
@@ -55,17 +55,8 @@ struct Place {
     used: Instant,
 }
 
-impl Found {
-    /// The broker that leads it.
-    pub(super) fn leader(&self) -> Option<&Address> {
-        match self {
-            Self::At(leader) => Some(leader),
-            Self::Unknown | Self::Code(_) => None,
-        }
-    }
-}
-
-type Answer = Result<Arc<HashMap<Topic, Found>>, Failure>;
+/// What came of asking, topic by topic.
+pub(super) type Answer = Result<Arc<HashMap<Topic, Found>>, Failure>;
 
 /// A call that wants to know.
 #[derive(Debug)]
@@ -90,31 +81,20 @@ impl Leaders {
         Self { settings, links, known: Arc::default(), asker: Mutex::default(), tasks, stop }
     }
 
-    /// Where these topics are, as far as that is known or can be asked by the deadline.
-    ///
-    /// # Errors
-    /// [`Failure`] when no broker tells.
-    pub(super) async fn of(&self, topics: &[Topic], deadline: Instant) -> Result<HashMap<Topic, Found>, Failure> {
-        let mut found = HashMap::with_capacity(topics.len());
-        let mut unknown = Vec::new();
-        {
-            let (mut known, now) = (self.known.lock(), Instant::now());
-            for topic in topics {
-                match known.topics.get_mut(topic) {
-                    Some(place) => {
-                        place.used = now;
-                        found.insert(topic.clone(), Found::At(place.leader.clone()));
-                    }
-                    None => unknown.push(topic.clone()),
+    /// The leaders of these topics that are known, and the topics whose leader is not.
+    pub(super) fn known(&self, topics: &[Topic]) -> (HashMap<Topic, Address>, Vec<Topic>) {
+        let (mut found, mut unknown) = (HashMap::with_capacity(topics.len()), Vec::new());
+        let (mut known, now) = (self.known.lock(), Instant::now());
+        for topic in topics {
+            match known.topics.get_mut(topic) {
+                Some(place) => {
+                    place.used = now;
+                    found.insert(topic.clone(), place.leader.clone());
                 }
+                None => unknown.push(topic.clone()),
             }
         }
-        if !unknown.is_empty() {
-            let learnt = self.learn(unknown.clone(), deadline).await?;
-            let learnt_of = |topic: Topic| learnt.get(&topic).map(|found| (topic.clone(), found.clone()));
-            found.extend(unknown.into_iter().filter_map(learnt_of));
-        }
-        Ok(found)
+        (found, unknown)
     }
 
     /// What is known of these topics is wrong, or may be.
@@ -125,7 +105,14 @@ impl Leaders {
         }
     }
 
-    async fn learn(&self, topics: Vec<Topic>, deadline: Instant) -> Answer {
+    /// Asks about these topics; what is found is known from then on.
+    ///
+    /// # Errors
+    /// [`Failure`] when no broker tells by the deadline.
+    pub(super) async fn learn(&self, topics: Vec<Topic>, deadline: Instant) -> Answer {
+        if topics.is_empty() {
+            return Ok(Arc::default());
+        }
         let (reply, answer) = oneshot::channel();
         let asker = self.asker();
         let over = || Failure::Lost("the asking for leaders is over".into());
@@ -248,8 +235,8 @@ impl Asker {
             let Some(&name) = asked.get(topic.name) else { continue };
             let place = match (topic.code, leader) {
                 (0, Some(leader)) => {
-                    known.topics.insert(name.clone(), Place { leader: leader.clone(), used: now });
-                    Found::At(leader)
+                    known.topics.insert(name.clone(), Place { leader, used: now });
+                    Found::Led
                 }
                 (0, None) => Found::Code(LEADER_NOT_AVAILABLE),
                 (UNKNOWN_TOPIC_OR_PARTITION, _) => Found::Unknown,

@@ -58,6 +58,8 @@ fn one_topics_trouble_is_no_others() {
     });
     assert_eq!(call.open(), [Topic::from("moved")]);
     assert!(call.is_troubled());
+    call.placed(&["moved".into()].into(), |_| None);
+    assert!(!call.is_troubled(), "with its leader known nothing has to be waited for");
     assert_eq!(round(&mut call, |_, _| 0), [(Topic::from("moved"), 1)]);
     assert_eq!(fates(call), [Fate::Taken, Fate::Taken, Fate::Code(DENIED)]);
 }
@@ -65,7 +67,8 @@ fn one_topics_trouble_is_no_others() {
 #[test]
 fn a_topic_that_is_not_there_fails_at_once_and_one_without_a_leader_waits() {
     let mut call = Call::new(vec![record("gone", 1), record("leaderless", 1)], BATCH_MAX);
-    call.placed(|topic| match &**topic {
+    let topics = ["gone", "leaderless"].map(Topic::from).into();
+    call.placed(&topics, |topic| match &**topic {
         "gone" => Some(Fate::UnknownTopic),
         _ => Some(Fate::Code(codes::LEADER_NOT_AVAILABLE)),
     });
@@ -81,7 +84,9 @@ fn a_broker_lost_is_tried_again_and_one_that_refuses_is_not() {
     assert_eq!(call.unanswered(&request, &lost), [Topic::from("t")]);
     assert!(call.is_troubled() && call.open().len() == 1);
     let refused = Failure::Refused { what: "login".into(), reason: "wrong".into() };
-    call.unreachable(&refused);
+    call.unreachable(&["other".into()].into(), &refused);
+    assert!(!call.open().is_empty(), "it is no topic's of this call");
+    call.unreachable(&["t".into()].into(), &refused);
     assert!(call.open().is_empty());
     assert_eq!(fates(call), [Fate::Given(Trouble::Failed(refused))]);
 }

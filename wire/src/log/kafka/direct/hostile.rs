@@ -1,17 +1,20 @@
 //! Peers that are no brokers, or bad ones. Here the peer is the test's own: no real broker behaves so.
+//!
+//! The appender is tried alone, since librdkafka, which reads beside it, ends the process when a peer claims too much.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
-use plimsoll_wire::log::{EventLog, LogError, Topic};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use crate::reading::append_of;
+use super::super::KafkaConfig;
+use super::super::clients::Reach;
+use super::Direct;
+use crate::log::{Append, LogError};
 
 /// What a peer does with a request: its API key, its version, and what it answers (correlation id and length come by themselves).
 type Behaviour = dyn Fn(i16, i16) -> Answer + Send + Sync;
@@ -99,10 +102,10 @@ fn versions(produce: (i16, i16)) -> Answer {
 
 /// Appends to a peer; what came of it, which must come in time whatever the peer does.
 async fn append_to(peer: &Peer) -> LogError {
-    let config = KafkaConfig { append_with: LogClient::Direct, ..KafkaConfig::new(peer.address.clone()) };
-    let log = KafkaLog::new(config).unwrap();
+    let reach = Arc::new(Reach::new(&peer.address));
+    let log = Direct::new(&KafkaConfig::new(peer.address.clone()), &reach).unwrap();
     let begun = Instant::now();
-    let outcome = log.append(vec![append_of(&Topic::from("t"), "frame")]).await.remove(0);
+    let outcome = log.append(vec![Append { topic: "t".into(), payload: "frame".into() }]).await.remove(0);
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     log.close().await;
     let error = outcome.expect_err("nothing was appended");
