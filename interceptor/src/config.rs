@@ -16,6 +16,7 @@ use serde::Serialize;
 pub use shown::Secret;
 pub(crate) use shown::shown;
 
+use crate::observe::AccessLogFormat;
 use crate::proxy::forwarded::TrustedProxies;
 use crate::server::tls::TlsConfig;
 
@@ -166,6 +167,24 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_MAX_STREAMS", value_name = "N", default_value = "250")]
     pub max_streams: u32,
 
+    /// Whether each request is written to standard output when it has ended (KEDA_HTTP_LOG_REQUESTS=true: json).
+    #[arg(long, env = "PLIMSOLL_ACCESS_LOG", value_name = "FORMAT", default_value = logged_by_addon())]
+    pub access_log: AccessLogFormat,
+
+    /// Whether the access log has the query too, in paths and referers. Queries may have secrets in them.
+    #[arg(long, env = "PLIMSOLL_ACCESS_LOG_QUERY", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(),
+          default_value = "false")]
+    pub access_log_query: bool,
+
+    /// Where traces are sent by OTLP/gRPC, as http://HOST:4317; nothing is traced if unsaid. OTEL_EXPORTER_OTLP_ENDPOINT is taken
+    /// where this is unsaid, and OpenTelemetry's other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, ...) are honoured.
+    #[arg(long, env = "PLIMSOLL_OTLP_ENDPOINT", value_name = "URL", default_value = kept(otlp_endpoint()), hide_default_value = true)]
+    pub otlp_endpoint: String,
+
+    /// What is sent along with traces, as NAME=VALUE,NAME=VALUE; besides OTEL_EXPORTER_OTLP_HEADERS.
+    #[arg(long, env = "PLIMSOLL_OTLP_HEADERS", value_name = "HEADERS", hide_env_values = true)]
+    pub otlp_headers: Option<Secret>,
+
     /// How often a busy workload's totals are published.
     #[arg(long, env = "PLIMSOLL_TICK", value_name = "DURATION", value_parser = go_duration::parse, default_value = "1s")]
     pub tick: Duration,
@@ -221,6 +240,21 @@ pub(crate) fn or_addon(names: &[&str], default: &'static str) -> &'static str {
     addon(names).map_or(default, kept)
 }
 
+/// The add-on logs requests or does not.
+fn logged_by_addon() -> &'static str {
+    let logged = addon(&["KEDA_HTTP_LOG_REQUESTS"])
+        .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "T" | "TRUE" | "True"));
+    if logged { "json" } else { "off" }
+}
+
+/// The collector that OpenTelemetry's variables name; empty where they name none, or switch tracing off.
+fn otlp_endpoint() -> String {
+    let off = addon(&["OTEL_SDK_DISABLED"]).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        || addon(&["OTEL_TRACES_EXPORTER"]).is_some_and(|exporter| exporter == "none");
+    let named = addon(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    named.filter(|_| !off).unwrap_or_default()
+}
+
 /// All addresses, on the port of the add-on's variable.
 pub(crate) fn on_port(name: &str, default: u16) -> &'static str {
     let port = addon(&[name]).unwrap_or_else(|| default.to_string());
@@ -271,6 +305,13 @@ mod tests {
         let error = parse(&["--connect-timeout", "soon"]).unwrap_err().to_string();
         assert!(error.contains("--connect-timeout") && error.contains("soon"), "{error}");
         assert!(parse(&["--max-header-bytes", "12"]).is_err());
+    }
+
+    #[test]
+    fn a_secret_setting_is_not_shown() {
+        let config = parse(&["--otlp-headers", "authorization=hunter2"]).unwrap();
+        assert_eq!(shown(&config)["otlp-headers"], "***");
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     #[test]

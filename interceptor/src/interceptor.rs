@@ -1,6 +1,7 @@
 //! The interceptor as a whole: what it is made of, how it starts, and how it stops without losing a request.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use crate::config::{Config, shown};
 use crate::endpoints::Endpoints;
 use crate::ledger::{Clock, Ledger};
 use crate::metrics::Metrics;
+use crate::observe::{Observer, TracesError};
 use crate::publish::{self, Publisher};
 use crate::routes::Tables;
 use crate::server::crowd::{self, Crowd};
@@ -60,6 +62,9 @@ pub enum Error {
     /// The system refuses a thread.
     #[error("can't start the proxying threads: {0}")]
     Threads(#[source] io::Error),
+    /// Traces can't be sent as the settings say.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// A proxying thread has ended by itself; its log line says why.
     #[error("a proxying thread ended by itself")]
     ThreadEnded,
@@ -82,6 +87,16 @@ pub struct Interceptor {
     ledger: Ledger,
     endpoints: Endpoints,
     publisher: Publisher,
+    access_log: Output,
+}
+
+/// Where lines go.
+struct Output(Box<dyn Write + Send>);
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Output")
+    }
 }
 
 impl Interceptor {
@@ -129,6 +144,7 @@ impl Interceptor {
             ledger,
             endpoints,
             publisher,
+            access_log: Output(Box::new(io::stdout())),
         })
     }
 
@@ -150,11 +166,18 @@ impl Interceptor {
         self.admin_addr
     }
 
+    /// Writes the access log there, and not to standard output.
+    #[must_use]
+    pub fn access_log_to(mut self, output: impl Write + Send + 'static) -> Self {
+        self.access_log = Output(Box::new(output));
+        self
+    }
+
     /// Serves until `shutdown` is cancelled, then says so on `/readyz`, goes on for the shutdown delay, lets requests in flight
     /// finish for the drain timeout at most, and publishes its last totals. Dropping the future ends everything at once.
     ///
     /// # Errors
-    /// Where the proxying threads can't be started, or one ends by itself.
+    /// Where traces can't be sent as the settings say, the proxying threads can't be started, or one ends by itself.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Self {
             config,
@@ -171,12 +194,14 @@ impl Interceptor {
             ledger,
             endpoints,
             publisher,
+            access_log,
         } = self;
         let count = config.threads().get();
         let stops = Stops::default();
         let _abort_when_dropped = stops.abort.clone().drop_guard();
         let table = tables.current();
-        let settings = Settings::new(&config, count);
+        let (observer, telling) = Observer::start(&config, &metrics, access_log.0)?;
+        let settings = Settings::new(&config, count, observer);
         let most = if config.max_connections == 0 { crowd::default_most() } else { config.max_connections };
         let crowd = Crowd::new(most, count, metrics.clone());
         let shared = Shared { settings, metrics: metrics.clone(), table: table.clone(), crowd, stops: stops.clone() };
@@ -223,6 +248,7 @@ impl Interceptor {
         // Nothing is in flight any more: the last frames say so.
         publishing.cancel();
         let _cancelled_never = published.await;
+        telling.finish().await;
         serving.cancel();
         tasks.wait().await;
         info!("the interceptor has stopped");

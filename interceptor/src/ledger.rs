@@ -177,6 +177,11 @@ impl Totals {
         InFlight { totals: self.clone(), held: false }
     }
 
+    /// Whose totals they are.
+    pub(crate) fn id(&self) -> &WorkloadId {
+        &self.id
+    }
+
     /// The workload's topic.
     pub(crate) fn topic(&self) -> &Topic {
         &self.topic

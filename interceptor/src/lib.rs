@@ -5,7 +5,7 @@
 //! * Deciding is pure: `routing` finds a request's workload, `endpoints` chooses where it goes.
 //! * `server` has the threads and clients' connections, `proxy` follows a request from its arrival to its departure,
 //!   `upstream` has the connections to endpoints. A request stays on the thread that it came in on, and in one task.
-//! * [`ledger`] counts, [`publish`] tells the log.
+//! * [`ledger`] counts, [`publish`] tells the log. `metrics`, `admin` and `observe` (access log, traces) show people what goes on.
 
 mod admin;
 mod cold_start;
@@ -15,6 +15,7 @@ mod fixed_response;
 mod interceptor;
 pub mod ledger;
 mod metrics;
+mod observe;
 mod proxy;
 pub mod publish;
 mod resolve;
@@ -28,6 +29,7 @@ pub use cold_start::fallback_of;
 pub use config::{Config, ErrorFormat, Secret};
 pub use endpoints::Endpoints;
 pub use interceptor::{Error, Interceptor, Parts, run};
+pub use observe::{AccessLogFormat, TracesError};
 pub use proxy::forwarded::{NoNetwork, TrustedProxies};
 pub use resolve::resolve_by_dns;
 pub use server::tls::{ClientAuth, TlsConfig, TlsError, TlsVersion};

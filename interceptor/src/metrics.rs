@@ -23,7 +23,7 @@ use crate::proxy::End;
 use crate::server::tls::TlsMetrics;
 
 pub(crate) use page::write as write_page;
-pub(crate) use route::{RouteMetrics, method_label};
+pub(crate) use route::{Exemplar, RouteMetrics, method_label};
 pub(crate) use text::Format;
 
 /// All metrics of the proxy.
@@ -56,6 +56,12 @@ pub(crate) struct Metrics {
     pub(crate) clients: Gauge,
     /// TLS to clients.
     pub(crate) tls: TlsMetrics,
+    /// Lines of the access log that were not written.
+    pub(crate) access_log_dropped: Counter,
+    /// Spans that a collector has taken.
+    pub(crate) spans_sent: Counter,
+    /// Spans that none has.
+    pub(crate) spans_dropped: Counter,
 }
 
 impl Metrics {
@@ -83,6 +89,13 @@ impl Metrics {
                 &self.ejections,
             ),
             ("panics", "Handlers that panicked", &self.panics),
+            (
+                "access_log_dropped_lines",
+                "Lines of the access log that were not written, since nobody read them fast enough",
+                &self.access_log_dropped,
+            ),
+            ("spans", "Spans that the collector of traces has taken", &self.spans_sent),
+            ("dropped_spans", "Spans that were dropped, since the collector did not take them", &self.spans_dropped),
         ] {
             prefixed.register(name, help, counter.clone());
         }

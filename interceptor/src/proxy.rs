@@ -15,19 +15,22 @@ mod tunnel;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 pub(crate) use body::ResponseBody;
-pub(crate) use client_body::{BodyError, BodyLimits, ClientBody};
+pub(crate) use client_body::{BodyError, BodyLimits, BodyState, ClientBody};
 pub(crate) use end::End;
 pub(crate) use exchange::Exchange;
 use instead::Instead;
 pub(crate) use refusal::Refusal;
 
 use crate::metrics::Metrics;
+use crate::observe::{Ended, Trail};
 use crate::routes::Route;
 use crate::routing;
 use crate::server::client::Client;
@@ -73,19 +76,17 @@ where
     })
 }
 
-async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
+async fn routed(worker: &Rc<Worker>, client: &Client, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    let observer = worker.settings.observer.as_ref();
+    let trail = observer.map(|observer| Trail::begin(observer, client.address(), &mut request));
     let route = match route_of(worker, &request) {
         Ok(route) => route,
-        Err(refusal) => {
-            let response = refusal.into_response(None);
-            worker.metrics.refused(request.method(), response.status());
-            return response;
-        }
+        Err(refusal) => return refused(worker, refusal, request.method(), trail),
     };
     let instead = Instead::of(&route, &request);
     let mut exchange = match &instead {
-        Some(instead) if instead.is_static() => Exchange::uncounted(route, request.method()),
-        _ => Exchange::begin(route, request.method()),
+        Some(instead) if instead.is_static() => Exchange::uncounted(route, request.method(), trail),
+        _ => Exchange::begin(route, request.method(), trail),
     };
     let forwarded = match &instead {
         Some(instead) if instead.at_once(&exchange.route) => Err(Refusal::NoEndpoint),
@@ -110,6 +111,18 @@ async fn routed(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>
     };
     // The client's connection decides how the response is framed, not the endpoint's.
     *response.version_mut() = Version::HTTP_11;
+    response
+}
+
+/// The answer to a request that belongs nowhere.
+fn refused(worker: &Worker, refusal: Refusal, method: &Method, trail: Option<Box<Trail>>) -> Response<ResponseBody> {
+    let response = refusal.into_response(None);
+    let (status, end) = (Some(response.status()), End::Refused);
+    worker.metrics.refused(method, response.status());
+    if let Some(mut trail) = trail {
+        trail.sends(response.body().size_hint().exact().unwrap_or(0));
+        trail.ended(&Ended { workload: None, status, end, after: Duration::ZERO });
+    }
     response
 }
 

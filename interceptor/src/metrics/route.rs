@@ -120,7 +120,6 @@ impl RouteMetrics {
     }
 
     /// The same of a request whose trace is kept.
-    #[cfg_attr(not(test), expect(dead_code, reason = "traces come next"))]
     pub(crate) fn ended_with(&self, method: &'static str, status: Option<StatusCode>, end: End, seen: Exemplar) {
         let (answers, bucket) = self.counted(method, status, end, seen.duration);
         answers.exemplars.lock().get_or_insert_default()[bucket] = Some(seen);

@@ -56,7 +56,10 @@ impl ResponseBody {
     }
 
     /// A short text of our own.
-    pub(crate) fn text(text: Bytes, exchange: Option<Exchange>) -> Self {
+    pub(crate) fn text(text: Bytes, mut exchange: Option<Exchange>) -> Self {
+        if let Some(trail) = exchange.as_mut().and_then(Exchange::trail) {
+            trail.sends(text.len() as u64);
+        }
         Self { content: Content::Text(Some(text).filter(|text| !text.is_empty())), exchange, active: None }
     }
 
@@ -154,6 +157,9 @@ impl Body for ResponseBody {
         };
         let frame = forwarded.poll_frame(cx);
         if let (Poll::Ready(read), Some(exchange)) = (&frame, exchange) {
+            if let (Some(Ok(frame)), Some(trail)) = (read, exchange.trail()) {
+                trail.sends(frame.data_ref().map_or(0, |data| data.len() as u64));
+            }
             match read {
                 Some(Ok(_)) if !forwarded.incoming.is_end_stream() => {}
                 Some(Ok(_)) | None => exchange.ends(End::Finished),

@@ -45,6 +45,8 @@ pub(crate) struct BodyState(Rc<Shared>);
 struct Shared {
     failed: Cell<Option<Failure>>,
     response_begun: Cell<bool>,
+    /// Bytes that have come.
+    received: Cell<u64>,
 }
 
 /// What was wrong with a body.
@@ -75,13 +77,20 @@ impl BodyState {
         Some(match self.0.failed.get()? {
             Failure::TooLong => Refusal::BodyTooLong,
             Failure::TooSlow => Refusal::BodyTooSlow,
-            Failure::BrokeOff => Refusal::BadRequest("the body broke off"),
+            Failure::BrokeOff => Refusal::BodyBrokeOff,
         })
     }
 
     /// The response's head goes to the client.
     pub(crate) fn response_begun(&self) {
         self.0.response_begun.set(true);
+    }
+}
+
+impl BodyState {
+    /// Bytes of it that have come.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.received.get()
     }
 }
 
@@ -110,7 +119,10 @@ impl ClientBody {
     }
 
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
-        if let (Some(left), Some(data)) = (&mut self.limits.bytes, frame.data_ref()) {
+        let Some(data) = frame.data_ref() else { return Ok(()) };
+        let received = &self.state.0.received;
+        received.set(received.get() + data.len() as u64);
+        if let Some(left) = &mut self.limits.bytes {
             *left = left.checked_sub(data.len() as u64).ok_or(BodyError::TooLong)?;
         }
         Ok(())

@@ -53,6 +53,9 @@ pub(crate) async fn forward(
     headers::to_endpoint(&mut request, client.peer(worker.settings.forwarded), wanted);
     let (head, incoming) = request.into_parts();
     let (body, body_state) = ClientBody::new(&head, version, incoming, worker.settings.body)?;
+    if let Some(trail) = exchange.trail() {
+        trail.reads(body_state.clone());
+    }
     let (body, taken) = RequestBody::of(body);
     let mut request = Request::from_parts(head, body);
 
@@ -81,7 +84,7 @@ pub(crate) async fn forward(
         };
         let used = connection.is_used();
         let again = if used { copy(&request) } else { None };
-        exchange.sent(attempts.began);
+        exchange.sent(at_endpoint.address(), attempts.began);
         let began = attempts.began.unwrap_or(exchange.began);
         let patience = Patience { until, after_sent: limits.response_header };
         match connection.send(request, began, patience).await {

@@ -26,6 +26,9 @@ pub(crate) enum Refusal {
     /// The request was not let in.
     #[error(transparent)]
     Unread(Fault),
+    /// The client left in the middle of its body, or sent nonsense.
+    #[error("bad request: the body broke off")]
+    BodyBrokeOff,
     /// No resource claims the request.
     #[error("no route for host {host:?} and this path")]
     NoRoute {
@@ -64,7 +67,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BodyBrokeOff => StatusCode::BAD_REQUEST,
             Self::Unread(fault) => fault.status(),
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -79,8 +82,9 @@ impl Refusal {
     /// What the request ends by.
     fn end(&self) -> End {
         match self {
-            Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout => End::Timeout,
+            Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout | Self::BodyTooSlow => End::Timeout,
             Self::UpstreamFailed(_) => End::UpstreamFailed,
+            Self::BodyBrokeOff => End::ClientGone,
             _ => End::Refused,
         }
     }

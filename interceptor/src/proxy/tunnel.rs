@@ -56,6 +56,10 @@ async fn join(
     match outcome.await {
         Ok((sent_bytes, received_bytes)) => {
             exchange.ends(End::Finished);
+            if let Some(trail) = exchange.trail() {
+                trail.received(sent_bytes);
+                trail.sends(received_bytes);
+            }
             debug!(sent_bytes, received_bytes, "a tunnel has ended");
         }
         Err(error) => debug!("a tunnel broke off: {error}"),

@@ -102,6 +102,11 @@ impl Client {
         if self.secure { "https" } else { "http" }
     }
 
+    /// Where it comes from, by its connection and not by what proxies before it say.
+    pub(crate) fn address(&self) -> &HeaderValue {
+        &self.address
+    }
+
     /// Who it is, as its requests tell the workload; with a `Forwarded` field or without.
     pub(crate) fn peer(&self, forwarded: bool) -> Peer<'_> {
         Peer { address: &self.address, scheme: self.scheme(), is_trusted: self.is_trusted, forwarded }

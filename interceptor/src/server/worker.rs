@@ -23,6 +23,7 @@ use super::listener::Accepted;
 use super::serving::{self, OnThisThread, Served};
 use crate::config::{Config, ErrorFormat};
 use crate::metrics::Metrics;
+use crate::observe::Observer;
 use crate::proxy::BodyLimits;
 use crate::proxy::forwarded::TrustedProxies;
 use crate::routes::Table;
@@ -39,6 +40,8 @@ const CUT_AFTER: Duration = Duration::from_secs(5);
 /// What of the configuration the proxying threads need.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    /// Who wants to know of each request.
+    pub(crate) observer: Option<Arc<Observer>>,
     pub(crate) cold_start_header: bool,
     pub(crate) connect_retry_timeout: Duration,
     pub(crate) head: Bounds,
@@ -57,8 +60,9 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// The settings of one of so many threads.
-    pub(crate) fn new(config: &Config, threads: usize) -> Self {
+    pub(crate) fn new(config: &Config, threads: usize, observer: Option<Arc<Observer>>) -> Self {
         Self {
+            observer,
             cold_start_header: config.cold_start_header,
             connect_retry_timeout: config.connect_retry_timeout,
             head: Bounds { bytes: config.max_header_bytes as usize, fields: config.max_headers.into() },

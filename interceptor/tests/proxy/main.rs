@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod access_log;
 mod admin;
 mod bodies;
 mod certs;
@@ -23,4 +24,5 @@ mod scene;
 mod shutdown;
 mod static_routes;
 mod tls;
+mod traces;
 mod upstream;

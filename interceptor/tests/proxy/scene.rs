@@ -21,7 +21,7 @@ pub const SOON: Duration = Duration::from_secs(10);
 
 /// A log whose brokers are away: the proxy must not care.
 #[derive(Debug)]
-struct NoBroker;
+pub struct NoBroker;
 
 #[async_trait]
 impl EventLog for NoBroker {
@@ -89,6 +89,15 @@ impl Scene {
     }
 
     async fn try_on(log: Arc<dyn EventLog>, adjust: impl FnOnce(&mut Config, &mut Workload)) -> Result<Self, Error> {
+        Self::writing(log, std::io::sink(), adjust).await
+    }
+
+    /// With an access log that goes to `output`.
+    pub async fn writing(
+        log: Arc<dyn EventLog>,
+        output: impl std::io::Write + Send + 'static,
+        adjust: impl FnOnce(&mut Config, &mut Workload),
+    ) -> Result<Self, Error> {
         let mut config = Config::from_environment().unwrap();
         config.proxy_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.tls.proxy_tls_listen = (Ipv4Addr::LOCALHOST, 0).into();
@@ -100,7 +109,7 @@ impl Scene {
         let (routes, routes_rx) = watch::channel(Arc::new(vec![workload]));
         let endpoints = Endpoints::new();
         let parts = Parts { log, routes: routes_rx, endpoints: endpoints.clone() };
-        let interceptor = Interceptor::bind(config, parts).await?;
+        let interceptor = Interceptor::bind(config, parts).await?.access_log_to(output);
         let (proxy, admin) = (interceptor.proxy_addr(), interceptor.admin_addr());
         let proxy_tls = interceptor.proxy_tls_addr();
         let shutdown = CancellationToken::new();
