@@ -154,13 +154,22 @@ impl KafkaLog {
         })
     }
 
-    /// Whether a broker answers within `timeout`.
+    /// Whether a broker answers within `timeout`, both what reads and what appends.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] with the brokers and what is known of the cause; try again after a while.
+    /// [`LogError::Unavailable`] with the brokers and what is known of the cause; try again after a while. [`LogError::Refused`] when
+    /// only a person can help.
     pub async fn check(&self, timeout: Duration) -> Result<(), LogError> {
         // Any topic will do; one that is not there is an answer, too.
-        self.lookup.describe(vec![Topic::from(INTERCEPTORS)], timeout).await.map(|_| ())
+        let topic = Topic::from(INTERCEPTORS);
+        let reads = self.lookup.describe(vec![topic.clone()], timeout);
+        match &self.appender {
+            Appender::Direct(direct) => {
+                let (reads, appends) = tokio::join!(reads, direct.check(topic, timeout));
+                reads.map(|_| ()).and(appends)
+            }
+            Appender::Rdkafka(_) => reads.await.map(|_| ()),
+        }
     }
 
     /// Ends all subscriptions ([`Subscription::next`] gives none), waits within bounds for records on their way, and returns

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{join, join_all};
@@ -106,6 +107,17 @@ impl Direct {
             }
         }
         self.explain(call)
+    }
+
+    /// Whether a broker answers within `limit` when it is asked about this topic, which need not be there.
+    pub(super) async fn check(&self, topic: Topic, limit: Duration) -> Result<(), LogError> {
+        match self.leaders.learn(vec![topic], Instant::now() + limit).await {
+            Ok(_) => Ok(()),
+            Err(Failure::Lost(reason)) => Err(self.reach.lost("asking for a topic's leader", &reason)),
+            Err(Failure::Refused { what, reason }) => {
+                Err(LogError::Refused { what: what.to_string(), reason: reason.to_string() })
+            }
+        }
     }
 
     /// Waits, within bounds, for what is on its way, and ends all tasks.
