@@ -24,5 +24,6 @@ mod scene;
 mod shutdown;
 mod static_routes;
 mod tls;
+mod tools;
 mod traces;
 mod upstream;
