@@ -189,6 +189,11 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_TICK", value_name = "DURATION", value_parser = go_duration::parse, default_value = "1s")]
     pub tick: Duration,
 
+    /// Totals published in a second at most; 0 is no limit. With more busy workloads than that, those that change least are
+    /// published less often; the beginning and the end of a busy spell are told at once all the same.
+    #[arg(long, env = "PLIMSOLL_FRAME_BUDGET", value_name = "FRAMES", default_value = "10000")]
+    pub frame_budget: u32,
+
     /// TLS to clients.
     #[command(flatten)]
     #[serde(flatten)]

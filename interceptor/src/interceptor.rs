@@ -123,7 +123,12 @@ impl Interceptor {
         metrics.register(&mut registry);
         // Random: a clock that was set back would give an old run's number again.
         let incarnation = rand::random();
-        let publishing = publish::Config { name: config.interceptor_name.clone(), incarnation, tick: config.tick };
+        let publishing = publish::Config {
+            name: config.interceptor_name.clone(),
+            incarnation,
+            tick: config.tick,
+            frame_budget: config.frame_budget,
+        };
         let published = publish::Metrics::register(registry.sub_registry_with_prefix("interceptor"));
         let publisher = Publisher::new(publishing, ledger.clone(), log, published);
         let mut tables = Tables::new(config.clone(), ledger.clone(), endpoints.clone(), metrics.clone());

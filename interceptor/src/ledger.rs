@@ -206,7 +206,14 @@ impl Totals {
             spell_admitted: counts.spell.admitted,
             spell_busy_us: counts.spell.busy_us,
             tick_us: by.tick_us,
+            open: false,
         }
+    }
+
+    /// Requests admitted and requests finished, as of now.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.counts.admitted, state.counts.finished)
     }
 
     /// The log has acknowledged totals with this many admitted and nothing in flight: where they are still the newest,

@@ -27,7 +27,7 @@ pub use metrics::Metrics;
 
 use crate::ledger::{Identity, Ledger};
 use health::Health;
-use outbox::{Batch, Outbox, Outcome, Vouch};
+use outbox::{Batch, Budget, Outbox, Outcome, Vouch};
 
 /// A shorter tick would have no time for the log to answer; and none at all would be no tick.
 const MIN_TICK: Duration = Duration::from_millis(10);
@@ -54,6 +54,8 @@ pub struct Config {
     pub incarnation: u64,
     /// From frame to frame of a busy workload, and from heartbeat to heartbeat; 10 ms at least.
     pub tick: Duration,
+    /// Frames a second at most, but for those that open or close a busy spell; 0 is no limit.
+    pub frame_budget: u32,
 }
 
 /// Publishes a ledger to a log. There is one for each ledger.
@@ -90,13 +92,17 @@ impl Publisher {
     pub fn new(mut config: Config, ledger: Ledger, log: Arc<dyn EventLog>, metrics: Metrics) -> Self {
         config.tick = config.tick.max(MIN_TICK);
         let tick_us = u64::try_from(config.tick.as_micros()).unwrap_or(u64::MAX);
+        let budget = match config.frame_budget {
+            0 => Budget::UNLIMITED,
+            frames_a_second => Budget::new(frames_a_second, config.tick),
+        };
         let identity = Identity { interceptor: config.name.clone(), incarnation: config.incarnation, tick_us };
         Self {
             config,
             ledger,
             log,
             metrics,
-            outbox: Outbox::new(identity),
+            outbox: Outbox::new(identity, budget),
             tasks: JoinSet::new(),
             heartbeat_under_way: false,
             heartbeat_next: None,
@@ -147,10 +153,29 @@ impl Publisher {
 
     fn tick(&mut self) {
         let (watermark_us, woken) = self.ledger.watermark();
+        let round = self.outbox.round();
         self.outbox.tick(watermark_us, woken);
+        self.tell_round(round);
         self.health.tick(self.outbox.undelivered());
         self.metrics.busy_workloads.set(gauge(self.outbox.busy()));
         self.metrics.undelivered_topics.set(gauge(self.outbox.undelivered()));
+    }
+
+    /// Says once when frames begin to wait, and once when they do not any more.
+    fn tell_round(&self, before: usize) {
+        let (round, busy) = (self.outbox.round(), self.outbox.busy());
+        self.metrics.round.set(gauge(round));
+        let budget = self.config.frame_budget;
+        if before == 1 && round > 1 {
+            warn!(
+                busy,
+                budget,
+                "more workloads are busy than --frame-budget has frames a second for: those that change least are \
+                 published every {round} ticks"
+            );
+        } else if before > 1 && round == 1 {
+            info!(busy, budget, "--frame-budget suffices again: every busy workload is published at each tick");
+        }
     }
 
     fn append_frames(&mut self, batch: Batch) {
@@ -307,6 +332,7 @@ impl Publisher {
     /// The last totals of all busy workloads, then a heartbeat that says that nothing more will come.
     async fn leave(mut self, ticks: &mut Interval) {
         let frames_until = Instant::now() + LAST_FRAMES;
+        self.outbox.lift_budget();
         self.tick();
         ticks.reset();
         while !self.outbox.is_delivered() {

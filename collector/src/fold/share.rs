@@ -80,6 +80,7 @@ struct Newest {
     finished: u64,
     held: u64,
     tick_us: u64,
+    open: bool,
 }
 
 /// One run's share of one topic.
@@ -134,6 +135,7 @@ impl Share {
                 finished: frame.finished,
                 held: frame.held.min(frame.in_flight()),
                 tick_us: if frame.tick_us == 0 { DEFAULT_TICK_US } else { frame.tick_us },
+                open: frame.open,
             };
         }
         if frame.admitted > 0 {
@@ -144,10 +146,10 @@ impl Share {
 
     /// Where the windows of a run that has not ended end: at its newest evidence, the newest frame or what the run vouches for.
     pub(crate) fn edge(&self, claim_us: Option<u64>) -> Edge {
-        let Newest { at_us, held, tick_us, .. } = self.newest;
+        let Newest { at_us, held, tick_us, open, .. } = self.newest;
         let in_flight = self.in_flight();
         let claim_us = claim_us.unwrap_or(0);
-        if in_flight == 0 {
+        if in_flight == 0 && !open {
             // Silence after a final frame: nothing has changed for as long as the run vouches for it.
             return Edge { at_us: at_us.max(claim_us), in_flight: 0, held: 0 };
         }
@@ -155,7 +157,7 @@ impl Share {
             // The final frame was lost. The base totals of the next busy spell will put the integral right.
             return Edge { at_us: claim_us, in_flight: 0, held: 0 };
         }
-        // A frame is due every tick: its own time is the edge, so that both ends of the window are exact.
+        // Another frame is due: its own time is the edge, so that both ends of the window are exact.
         Edge { at_us, in_flight, held }
     }
 
@@ -267,6 +269,18 @@ mod tests {
         share.read(&frame(11 * S, 1, 0, S), WINDOWS);
         assert_eq!(share.edge(Some(13 * S)), Edge { at_us: 11 * S, in_flight: 1, held: 0 });
         assert_eq!(share.edge(Some(14 * S)), Edge { at_us: 14 * S, in_flight: 0, held: 0 });
+    }
+
+    #[test]
+    fn silence_after_a_frame_that_leaves_its_spell_open_says_nothing_until_the_next_was_lost() {
+        let mut share = share();
+        share.read(&Frame { open: true, tick_us: 4 * S, ..frame(12 * S, 1, 1, 2 * S) }, WINDOWS);
+        assert_eq!(share.edge(Some(20 * S)), Edge { at_us: 12 * S, in_flight: 0, held: 0 });
+        assert_eq!(share.values(share.edge(Some(20 * S)), WINDOWS).concurrency, 0.2);
+        assert_eq!(share.edge(Some(24 * S)), Edge { at_us: 24 * S, in_flight: 0, held: 0 });
+        // The frame that closes it.
+        share.read(&frame(16 * S, 1, 1, 2 * S), WINDOWS);
+        assert_eq!(share.edge(Some(20 * S)), Edge { at_us: 20 * S, in_flight: 0, held: 0 });
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Run {
             spell_admitted: spell.1,
             spell_busy_us: spell.2,
             tick_us: TICK,
+            open: false,
         }
     }
 }

@@ -215,6 +215,7 @@ impl Held {
             spell_admitted,
             spell_busy_us,
             tick_us: TICK.as_micros().try_into().unwrap(),
+            open: false,
         }
     }
 

@@ -118,6 +118,7 @@ impl Truth {
             spell_admitted,
             spell_busy_us,
             tick_us: 1_000_000,
+            open: false,
         }
     }
 }

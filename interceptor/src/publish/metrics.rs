@@ -18,6 +18,7 @@ pub struct Metrics {
     pub(super) heartbeats_failed: Counter,
     pub(super) busy_workloads: Gauge,
     pub(super) undelivered_topics: Gauge,
+    pub(super) round: Gauge,
     delivery: Histogram,
 }
 
@@ -35,6 +36,7 @@ impl Metrics {
             heartbeats_failed: Counter::default(),
             busy_workloads: Gauge::default(),
             undelivered_topics: Gauge::default(),
+            round: Gauge::default(),
             // 0.25 ms to 8 s.
             delivery: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
         };
@@ -53,6 +55,11 @@ impl Metrics {
             "undelivered_topics",
             "Topics whose newest totals the log had not acknowledged at the last tick",
             metrics.undelivered_topics.clone(),
+        );
+        registry.register(
+            "round_ticks",
+            "Ticks within which each busy workload is published: 1 while the frame budget suffices",
+            metrics.round.clone(),
         );
         registry.register_with_unit(
             "delivery",

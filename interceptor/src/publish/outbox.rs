@@ -4,6 +4,9 @@
 //! delivered; idle ones cost nothing. Only totals are kept here, never frames: a frame is cut when there is room to
 //! send it, so the newest totals win, and memory is bounded by one frame a workload however long the log is away.
 //!
+//! With more busy workloads than the [`Budget`] has frames, some wait for later ticks. Their newest frame says how long the next one
+//! may take (a *promise*), so that their silence until then claims nothing. Frames that open or close a busy spell never wait.
+//!
 //! A *claim* is opened at each tick. Its watermark is the time of the tick, and every workload in the outbox owes it a
 //! frame cut at or after that time. As soon as all those have delivered that are expected to, the claim becomes a
 //! [`Vouch`], which a heartbeat carries; at the next tick it does so in any case, and names those that have not.
@@ -15,6 +18,13 @@ use plimsoll_wire::frame::Frame;
 use plimsoll_wire::log::Topic;
 
 use crate::ledger::{Identity, Totals};
+use budget::Candidate;
+use entry::{Debt, Delivery, Entry, Standing};
+
+mod budget;
+mod entry;
+
+pub(in crate::publish) use budget::Budget;
 
 /// Frames handed out at a time: few enough that a wake-up never waits for the cutting of more than these (some 50 us),
 /// and that one topic in trouble delays the acknowledgement of few others; enough to make good batches.
@@ -60,6 +70,11 @@ pub(super) struct Vouch {
 #[derive(Debug)]
 pub(super) struct Outbox {
     identity: Identity,
+    budget: Budget,
+    /// Within so many ticks each busy workload has its turn: 1 while the budget suffices for all.
+    round: usize,
+    /// Frames since the last tick that were handed out for wake-ups.
+    spent: usize,
     entries: HashMap<Topic, Entry>,
     /// Entries that are [`Delivery::Due`], each in exactly one of the three.
     urgent: VecDeque<Topic>,
@@ -74,46 +89,6 @@ pub(super) struct Outbox {
     undelivered: usize,
 }
 
-#[derive(Debug)]
-struct Entry {
-    totals: Arc<Totals>,
-    delivery: Delivery,
-    debt: Debt,
-    suspect: bool,
-}
-
-/// Where a workload's next frame stands.
-#[derive(Debug)]
-enum Delivery {
-    /// It is to be cut. An arrival, a tick or (after `Sent`) the return of the frame before leads here.
-    Due,
-    /// It has been handed out and is not back. With `again` a tick has come since: the next one is due once this one is
-    /// delivered.
-    Sent { frame: Sent, again: bool },
-    /// It is back, and the next tick decides. Where it was delivered with nothing in flight: how many it said were
-    /// admitted.
-    Resting { final_admitted: Option<u64> },
-}
-
-/// What is remembered of a frame handed out.
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    at_us: u64,
-    admitted: u64,
-    in_flight: u64,
-    wake: bool,
-}
-
-/// What a workload owes the present claim: a delivered frame cut at its watermark or later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Debt {
-    Paid,
-    /// The claim waits for it.
-    Awaited,
-    /// The claim does not wait: the topic is named.
-    Named,
-}
-
 #[derive(Debug, Default)]
 struct Claim {
     watermark_us: u64,
@@ -123,9 +98,12 @@ struct Claim {
 }
 
 impl Outbox {
-    pub(super) fn new(identity: Identity) -> Self {
+    pub(super) fn new(identity: Identity, budget: Budget) -> Self {
         Self {
             identity,
+            budget,
+            round: 1,
+            spent: 0,
             entries: HashMap::new(),
             urgent: VecDeque::new(),
             due: VecDeque::new(),
@@ -143,8 +121,11 @@ impl Outbox {
             let topic = totals.topic().clone();
             self.urgent.push_back(topic.clone());
             // It began after the present claim's watermark, or else the tick had found it.
-            self.entries.insert(topic, Entry { totals, delivery: Delivery::Due, debt: Debt::Paid, suspect: false });
+            let entry = Entry { totals, delivery: Delivery::Due, debt: Debt::Paid, suspect: false, cut_admitted: 0 };
+            self.entries.insert(topic, entry);
         }
+        // A wake-up must not promise the next frame sooner than the next tick has room for it.
+        self.round = self.round.max(self.budget.round(self.entries.len()));
     }
 
     /// A tick at this time. Every busy spell that began before it and has not been handed to [`Outbox::wake`] is in
@@ -154,9 +135,13 @@ impl Outbox {
             self.vouch();
         }
         self.wake(woken);
-        let mut awaited = 0;
+        self.round = self.budget.round(self.entries.len());
+        let next_us = self.next_us(watermark_us);
+        let mut waiting = Vec::new();
+        let mut spent = std::mem::take(&mut self.spent);
         let Self { entries, due, suspects, .. } = self;
         entries.retain(|topic, entry| {
+            let mut waits = false;
             match &mut entry.delivery {
                 Delivery::Due => {}
                 Delivery::Sent { again, .. } => {
@@ -164,22 +149,61 @@ impl Outbox {
                     entry.suspect |= entry.debt == Debt::Awaited;
                     *again = true;
                 }
-                Delivery::Resting { final_admitted } => {
-                    if final_admitted.is_some_and(|admitted| entry.totals.settle(admitted)) {
-                        return false;
+                Delivery::Resting { frame, delivered } => match frame.standing(*delivered, &entry.totals, next_us) {
+                    Standing::Idle => return false,
+                    Standing::MayWait { changes } => {
+                        waits = true;
+                        waiting.push(Candidate { workload: topic.clone(), cut_us: frame.at_us, changes });
                     }
-                    entry.delivery = Delivery::Due;
-                    if entry.suspect { &mut *suspects } else { &mut *due }.push_back(topic.clone());
-                }
+                    Standing::Owing => {
+                        entry.delivery = Delivery::Due;
+                        if entry.suspect { &mut *suspects } else { &mut *due }.push_back(topic.clone());
+                        spent += usize::from(next_us.is_some());
+                    }
+                },
             }
-            entry.debt = if entry.suspect { Debt::Named } else { Debt::Awaited };
-            awaited += usize::from(entry.debt == Debt::Awaited);
+            entry.debt = match () {
+                () if entry.suspect => Debt::Named,
+                () if waits => Debt::Paid,
+                () => Debt::Awaited,
+            };
             true
         });
+        let chosen = self.budget.choose(&mut waiting, spent);
+        for candidate in waiting.drain(..chosen) {
+            self.make_due(candidate.workload);
+        }
+        let awaited = self.entries.values().filter(|entry| entry.debt == Debt::Awaited).count();
         self.claim = Claim { watermark_us, awaited, vouched: false };
         if awaited == 0 {
             self.vouch();
         }
+    }
+
+    /// When the tick after this one comes, where frames may wait for it.
+    fn next_us(&self, watermark_us: u64) -> Option<u64> {
+        (self.round > 1).then(|| watermark_us.saturating_add(self.identity.tick_us))
+    }
+
+    fn make_due(&mut self, topic: Topic) {
+        let Some(entry) = self.entries.get_mut(&topic) else { return };
+        entry.delivery = Delivery::Due;
+        if entry.suspect {
+            self.suspects.push_back(topic);
+        } else {
+            entry.debt = Debt::Awaited;
+            self.due.push_back(topic);
+        }
+    }
+
+    /// From the next tick on nothing waits: what is left is to be told before the end.
+    pub(super) fn lift_budget(&mut self) {
+        self.budget = Budget::UNLIMITED;
+    }
+
+    /// Ticks within which each busy workload's totals have their turn.
+    pub(super) fn round(&self) -> usize {
+        self.round
     }
 
     /// Whether [`Outbox::next_batch`] has one.
@@ -197,12 +221,13 @@ impl Outbox {
             () => return None,
         };
         let size = queue.len().min(BATCH);
+        self.spent += if wake { size } else { 0 };
         let mut cuts = Vec::with_capacity(size);
         for topic in queue.drain(..size) {
             // What is due stays in the outbox.
             let Some(entry) = self.entries.get_mut(&topic) else { continue };
-            let frame = entry.totals.cut(&self.identity);
-            let sent = Sent { at_us: frame.at_us, admitted: frame.admitted, in_flight: frame.in_flight(), wake };
+            let mut frame = entry.totals.cut(&self.identity);
+            let sent = entry.promise(&mut frame, wake, self.round);
             entry.delivery = Delivery::Sent { frame: sent, again: false };
             cuts.push(Cut { topic, frame });
         }
@@ -211,13 +236,14 @@ impl Outbox {
 
     /// What came of the frame handed out for this topic.
     pub(super) fn returned(&mut self, topic: &Topic, outcome: Outcome) {
+        let next_us = self.next_us(self.claim.watermark_us);
         let Some(entry) = self.entries.get_mut(topic) else { return };
         let Delivery::Sent { frame, again } = entry.delivery else { return };
         let owed = entry.debt;
         let idle = match outcome {
-            Outcome::Delivered => entry.delivered(frame, again, self.claim.watermark_us),
-            Outcome::Failed => entry.failed(false),
-            Outcome::UnknownTopic => entry.failed(true),
+            Outcome::Delivered => entry.delivered(frame, again, self.claim.watermark_us, next_us),
+            Outcome::Failed => entry.failed(frame, false),
+            Outcome::UnknownTopic => entry.failed(frame, true),
         };
         if owed == Debt::Awaited && (idle || entry.debt != Debt::Awaited) {
             self.claim.awaited -= 1;
@@ -268,33 +294,6 @@ impl Outbox {
         }
         self.claim.vouched = true;
         self.news = true;
-    }
-}
-
-impl Entry {
-    /// Its frame is in the log. Whether that ends the busy spell, so that the workload leaves the outbox.
-    fn delivered(&mut self, frame: Sent, again: bool, watermark_us: u64) -> bool {
-        self.suspect = false;
-        if frame.at_us >= watermark_us {
-            self.debt = Debt::Paid;
-        }
-        let final_admitted = (frame.in_flight == 0).then_some(frame.admitted);
-        // The first frame of a spell ends it only at a tick, however short the spell is: else a workload of many short
-        // requests would be woken by each of them.
-        let may_settle = again || !frame.wake;
-        let idle = may_settle && final_admitted.is_some_and(|admitted| self.totals.settle(admitted));
-        self.delivery = if again { Delivery::Due } else { Delivery::Resting { final_admitted } };
-        idle
-    }
-
-    /// Its frame may not be in the log; the next tick tries again. Whether the workload leaves the outbox all the same.
-    fn failed(&mut self, unknown_topic: bool) -> bool {
-        self.suspect = true;
-        if self.debt == Debt::Awaited {
-            self.debt = Debt::Named;
-        }
-        self.delivery = Delivery::Resting { final_admitted: None };
-        unknown_topic && self.totals.settle_forgotten()
     }
 }
 

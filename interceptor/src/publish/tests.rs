@@ -32,7 +32,7 @@ impl Running {
         log.create(topics).await;
         let ledger = Ledger::new(Clock::start());
         let metrics = Metrics::register(&mut Registry::default());
-        let config = Config { name: "a".into(), incarnation: 7, tick: TICK };
+        let config = Config { name: "a".into(), incarnation: 7, tick: TICK, frame_budget: 0 };
         let publisher = Publisher::new(config, ledger.clone(), log.clone(), metrics.clone());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(publisher.run(shutdown.clone()));
@@ -274,7 +274,7 @@ async fn a_wake_up_beside_ten_thousand_busy_workloads_costs_so_much() {
     log.create_topics(&topics.map(|topic| TopicSpec { topic, retention: RETENTION }).collect::<Vec<_>>()).await;
     let ledger = Ledger::new(Clock::start());
     let _busy: Vec<_> = (0..10_000).map(|n| ledger.workload(&id(n)).admit()).collect();
-    let config = Config { name: "a".into(), incarnation: 7, tick: TICK };
+    let config = Config { name: "a".into(), incarnation: 7, tick: TICK, frame_budget: 0 };
     let metrics = Metrics::register(&mut Registry::default());
     let shutdown = CancellationToken::new();
     let publisher = Publisher::new(config, ledger.clone(), log.clone(), metrics.clone());

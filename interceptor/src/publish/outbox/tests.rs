@@ -6,6 +6,7 @@ use proptest::sample::Index;
 use super::*;
 use world::World;
 
+mod budgeted;
 mod world;
 
 const TICK: Duration = Duration::from_secs(1);
