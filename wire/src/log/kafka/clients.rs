@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::KafkaConfig;
+use super::{KafkaConfig, remedy};
 use crate::log::{LogError, Pace};
 
 /// What a client is for.
@@ -46,9 +46,12 @@ where
                 reason: format!("{reason}; see librdkafka's CONFIGURATION.md for what it takes"),
             }
         }
-        other => LogError::BadSetting {
-            setting: "the Kafka client's settings".into(),
-            reason: format!("{other}; check --kafka-config"),
+        other => match remedy::mechanism(&other.to_string(), &config.client) {
+            Some((setting, reason)) => LogError::BadSetting { setting, reason },
+            None => LogError::BadSetting {
+                setting: "the Kafka client's settings".into(),
+                reason: format!("{other}; check --kafka-config"),
+            },
         },
     })
 }
@@ -140,7 +143,13 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match (level, facility) {
             // Each client repeats these with every attempt while a broker is away; `Reach` says it once.
-            (_, "FAIL" | "ERROR") => debug!(target: "librdkafka", facility, "{line}"),
+            (_, "FAIL" | "ERROR") => {
+                debug!(target: "librdkafka", facility, "{line}");
+                // Not all of these come as errors, too.
+                if remedy::remedy(line).is_some() {
+                    self.reach.heard(&remedy::with_remedy(line), false);
+                }
+            }
             (
                 RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error,
                 _,
@@ -158,10 +167,10 @@ impl ClientContext for Context {
                 | RDKafkaErrorCode::SSL
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::SaslAuthenticationFailed,
-            ) => self.reach.heard(reason, true),
+            ) => self.reach.heard(&remedy::with_remedy(reason), true),
             // Says less than the broker's own line, which has been heard before it.
             Some(RDKafkaErrorCode::AllBrokersDown) => {}
-            _ => self.reach.heard(reason, false),
+            _ => self.reach.heard(&remedy::with_remedy(reason), false),
         }
     }
 }

@@ -4,25 +4,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use futures::future::join_all;
 use rdkafka::admin::AdminClient;
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::sync::RwLock;
+use tokio::sync::OwnedRwLockReadGuard;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::KafkaConfig;
 use super::clients::{self, Context, Reach, Role};
-use super::native::{self, Answers, Failed, Found, Miss, TopicId, Which};
+use super::leaders::{ByLeader, Leaders};
+use super::native::{self, Answers, Described, Failed, Found, Miss, TopicId, Which};
 use super::renewed::Renewed;
 use crate::log::{LogError, Topic};
+use crate::topic::INTERCEPTORS;
 
 /// How long the brokers have for one answer. A reader's proofs wait for it, and 3 s without proof mean *unknown*.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Topics of one question about their existence at most.
 const TOPICS_A_QUESTION: usize = 500;
-/// What the client knows of a topic's leader is asked for anew after this; far sooner than the client forgets it.
-const RENEW: Duration = Duration::from_secs(600);
+/// How long the brokers have to tell who leads some topics, where others' answers are there already and wait for it.
+const LEARN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Kafka's error codes.
 const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
@@ -30,6 +32,8 @@ const INVALID_TOPIC: i32 = 17;
 
 /// What came of a question, topic by topic.
 pub(super) type PerTopic<T> = HashMap<Topic, Result<T, LogError>>;
+
+type OffsetAnswers = HashMap<Topic, Result<Option<Found>, Miss>>;
 
 /// Asks the brokers, for all subscriptions.
 #[derive(Debug, Clone)]
@@ -42,19 +46,6 @@ pub(super) struct Lookup {
 struct Asker {
     client: AdminClient<Context>,
     leaders: Leaders,
-}
-
-/// Keeps librdkafka from crashing.
-///
-/// When ListOffsets finds a topic's leader unknown to the client, librdkafka lets two threads work on the request: the caller's,
-/// and its own as soon as the client learns anything about any topic. Under load they free it twice. So offsets are asked for
-/// only where the client knows the leader, and the sending is kept apart from whatever makes the client learn.
-#[derive(Debug, Default)]
-struct Leaders {
-    /// Topics that the client knows the leader of, and since when.
-    known: Mutex<HashMap<Topic, Instant>>,
-    /// Held to learn about topics (written), or while requests for offsets are put on their way (read).
-    learning: Arc<RwLock<()>>,
 }
 
 impl Lookup {
@@ -71,7 +62,7 @@ impl Lookup {
     pub(super) async fn describe(&self, topics: Vec<Topic>, timeout: Duration) -> Result<PerTopic<TopicId>, LogError> {
         let what = "asking which topics are there";
         let described = self.learn(&self.asker.get(), what, &topics, timeout).await?;
-        Ok(self.explain(what, described))
+        Ok(self.explain(what, described.into_iter().map(|(topic, described)| (topic, described.map(|it| it.id)))))
     }
 
     /// Where these topics end now.
@@ -91,45 +82,130 @@ impl Lookup {
     }
 
     /// Offsets of topics, each named once; `None` where a topic has no such record.
+    ///
+    /// Topics led by a broker that hangs are answered by [`LogError::Unavailable`] before long, so that the others' answers are in time.
     pub(super) async fn offsets(&self, asked: Vec<(Topic, Which)>) -> Result<PerTopic<Option<Found>>, LogError> {
         let what = "asking for offsets";
         let deadline = Instant::now() + ANSWER_TIMEOUT;
-        let mut answers = self.ask_offsets(what, asked.clone(), deadline).await?;
+        let asker = self.asker.get();
+        let (led, mut strange) = asker.leaders.split(&asked);
+        let mut answers = self.ask_leaders(&asker, what, led, deadline).await?;
+        // Where the leader has changed, as after any restart, who it is now has to be learnt first.
         let is_stale = |topic: &Topic| matches!(answers.get(topic), Some(Err(Miss::Leaderless)));
-        let again: Vec<_> = asked.into_iter().filter(|(topic, _)| is_stale(topic)).collect();
-        if !again.is_empty() {
-            // The leader has changed, as after any restart; who it is now has to be learnt first.
-            answers.extend(self.ask_offsets(what, again, deadline).await?);
+        strange.extend(asked.into_iter().filter(|(topic, _)| is_stale(topic)));
+        if !strange.is_empty() {
+            let others_wait = answers.values().any(Result::is_ok);
+            let silent = strange.clone().into_iter().map(|(topic, _)| (topic, Err(Miss::Silent)));
+            if others_wait && asker.leaders.cannot_be_learnt() {
+                answers.extend(silent);
+                return Ok(self.explain(what, answers));
+            }
+            let found = self.ask_strange(&asker, what, strange, deadline, others_wait).await;
+            asker.leaders.learnt(found.is_ok());
+            match found {
+                Ok(found) => answers.extend(found),
+                Err(_) if others_wait => answers.extend(silent),
+                Err(error) => return Err(error),
+            }
         }
         Ok(self.explain(what, answers))
     }
 
-    async fn ask_offsets(
+    /// Learns the leaders of these topics, then asks them.
+    async fn ask_strange(
         &self,
+        asker: &Arc<Asker>,
         what: &'static str,
         mut asked: Vec<(Topic, Which)>,
         deadline: Instant,
-    ) -> Result<HashMap<Topic, Result<Option<Found>, Miss>>, LogError> {
-        let asker = self.asker.get();
-        let mut answers = HashMap::with_capacity(asked.len());
-        let strange = asker.leaders.strange(&asked);
-        if !strange.is_empty() {
-            for (topic, described) in self.learn(&asker, what, &strange, left_until(deadline)).await? {
-                if let Err(miss) = described {
-                    answers.insert(topic, Err(miss));
-                }
+        others_wait: bool,
+    ) -> Result<OffsetAnswers, LogError> {
+        let topics: Vec<_> = asked.iter().map(|(topic, _)| topic.clone()).collect();
+        let left = left_until(deadline);
+        let timeout = if others_wait { left.min(LEARN_TIMEOUT) } else { left };
+        let mut answers = OffsetAnswers::new();
+        for (topic, described) in self.learn(asker, what, &topics, timeout).await? {
+            if let Err(miss) = described {
+                answers.insert(topic, Err(miss));
             }
-            asked.retain(|(topic, _)| !answers.contains_key(topic));
         }
-        if asked.is_empty() {
-            return Ok(answers);
-        }
-        let sending = asker.leaders.learning.clone().read_owned().await;
-        let (asking, timeout) = (asker.clone(), left_until(deadline));
-        let found = self.ask(what, move || native::offsets(asking.client.inner(), &asked, timeout, sending)).await?;
-        asker.leaders.note(found.iter().filter(|(_, found)| found.is_err()).map(|(topic, _)| (topic, false)));
-        answers.extend(found);
+        asked.retain(|(topic, _)| !answers.contains_key(topic));
+        let (led, lost) = asker.leaders.split(&asked);
+        // Found to have no leader by somebody else in the meantime.
+        answers.extend(lost.into_iter().map(|(topic, _)| (topic, Err(Miss::Leaderless))));
+        answers.extend(self.ask_leaders(asker, what, led, deadline).await?);
         Ok(answers)
+    }
+
+    /// Asks each leader by itself; the answers of those that do not hang.
+    async fn ask_leaders(
+        &self,
+        asker: &Arc<Asker>,
+        what: &'static str,
+        led: ByLeader,
+        deadline: Instant,
+    ) -> Result<OffsetAnswers, LogError> {
+        let alone = led.len() <= 1;
+        let parts = join_all(led.into_iter().map(async |(leader, asked)| {
+            let silent = || asked.iter().map(|(topic, _)| (topic.clone(), Err(Miss::Silent))).collect();
+            let left = left_until(deadline);
+            let patience = if alone { left + left } else { asker.leaders.patience(leader) };
+            if !alone && asker.leaders.hangs(leader) {
+                return Ok(silent());
+            }
+            // Others may be learning; that is not the broker's fault.
+            let sending = asker.leaders.learning.clone().read_owned().await;
+            // When it is given up here, it goes on by itself until its own timeout.
+            match timeout(patience, self.ask_leader(asker, what, leader, asked.clone(), left, sending)).await {
+                // The others tell whether the brokers as such are well.
+                Ok(Err(LogError::Unavailable { .. })) if !alone => Ok(silent()),
+                Ok(found) => found,
+                Err(_) => Ok(silent()),
+            }
+        }))
+        .await;
+        let mut answers = OffsetAnswers::new();
+        let (mut failed, mut is_answered) = (None, alone);
+        for part in parts {
+            match part {
+                Ok(part) => {
+                    is_answered |= part.iter().any(|(_, found)| *found != Err(Miss::Silent));
+                    answers.extend(part);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        asker.leaders.note(answers.iter().filter(|(_, found)| found.is_err()).map(|(topic, _)| (topic, None)));
+        match failed {
+            Some(error) if answers.is_empty() => Err(error),
+            _ if !is_answered && !answers.is_empty() => Err(self.reach.lost(what, "no broker answers in time")),
+            _ => Ok(answers),
+        }
+    }
+
+    async fn ask_leader(
+        &self,
+        asker: &Arc<Asker>,
+        what: &'static str,
+        leader: i32,
+        asked: Vec<(Topic, Which)>,
+        timeout: Duration,
+        sending: OwnedRwLockReadGuard<()>,
+    ) -> Result<Answers<Option<Found>>, LogError> {
+        let asking = asker.clone();
+        let number = asker.leaders.ask(leader);
+        let topics: Vec<_> = asked.iter().map(|(topic, _)| topic.clone()).collect();
+        let found = self.ask(what, move || {
+            let found = native::offsets(asking.client.inner(), &asked, timeout, sending);
+            let is_answer = |found: &Answers<_>| found.iter().any(|(_, found)| *found != Err(Miss::Silent));
+            asking.leaders.asked(leader, number, found.as_ref().is_ok_and(is_answer));
+            found
+        });
+        let found = found.await;
+        if found.is_err() {
+            asker.leaders.note(topics.iter().map(|topic| (topic, None)));
+        }
+        found
     }
 
     /// Asks which of these topics are there, whereby the client learns their leaders.
@@ -139,17 +215,27 @@ impl Lookup {
         what: &'static str,
         topics: &[Topic],
         timeout: Duration,
-    ) -> Result<Answers<TopicId>, LogError> {
+    ) -> Result<Answers<Described>, LogError> {
         let mut all = Vec::with_capacity(topics.len());
         for chunk in topics.chunks(TOPICS_A_QUESTION) {
             let learning = asker.leaders.learning.clone().write_owned().await;
             let (asking, chunk) = (asker.clone(), chunk.to_vec());
             let question = move || {
                 let _learning = learning;
-                native::describe(asking.client.inner(), &chunk, timeout)
+                let described = native::describe(asking.client.inner(), &chunk, timeout);
+                if described.is_err() {
+                    // The question goes to the broker that takes orders, and nothing else tells this client when that is another one.
+                    // Any broker knows.
+                    let _ = asking.client.inner().fetch_metadata(Some(INTERCEPTORS), timeout.min(LEARN_TIMEOUT));
+                }
+                described
             };
             let described = self.ask(what, question).await?;
-            asker.leaders.note(described.iter().map(|(topic, described)| (topic, described.is_ok())));
+            asker.leaders.note(
+                described
+                    .iter()
+                    .map(|(topic, described)| (topic, described.as_ref().ok().map(|described| described.leader))),
+            );
             all.extend(described);
         }
         Ok(all)
@@ -207,30 +293,6 @@ impl Lookup {
             Miss::Code(INVALID_TOPIC) => LogError::Refused { what, reason: "not a legal topic name".into() },
             Miss::Code(code) => self.reach.unavailable(&what, &format!("Kafka's error code {code}")),
         }
-    }
-}
-
-impl Leaders {
-    /// The topics whose leader the client may not know.
-    fn strange(&self, asked: &[(Topic, Which)]) -> Vec<Topic> {
-        let known = self.known.lock();
-        let is_known = |topic: &Topic| known.get(topic).is_some_and(|since| since.elapsed() < RENEW);
-        asked.iter().map(|(topic, _)| topic).filter(|topic| !is_known(topic)).cloned().collect()
-    }
-
-    /// Notes which topics' leaders are known, or are not any more.
-    fn note<'a>(&self, topics: impl Iterator<Item = (&'a Topic, bool)>) {
-        let mut known = self.known.lock();
-        let now = Instant::now();
-        for (topic, is_known) in topics {
-            if is_known {
-                known.insert(topic.clone(), now);
-            } else {
-                known.remove(topic);
-            }
-        }
-        // Topics that nobody asks about any more.
-        known.retain(|_, since| since.elapsed() < 2 * RENEW);
     }
 }
 

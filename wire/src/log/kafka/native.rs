@@ -35,6 +35,14 @@ impl TopicId {
     }
 }
 
+/// A topic that can be read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Described {
+    pub(super) id: TopicId,
+    /// The broker that leads it.
+    pub(super) leader: i32,
+}
+
 /// Which offset of a topic is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
@@ -96,7 +104,7 @@ pub(super) fn describe<C: ClientContext>(
     client: &Client<C>,
     topics: &[Topic],
     timeout: Duration,
-) -> Result<Answers<TopicId>, Failed> {
+) -> Result<Answers<Described>, Failed> {
     let names: Vec<CString> = topics.iter().map(|topic| c_string(topic)).collect();
     let mut pointers: Vec<*const std::ffi::c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let rk = client.native_ptr();
@@ -125,7 +133,7 @@ pub(super) fn describe<C: ClientContext>(
 }
 
 /// SAFETY: `description` must be alive.
-unsafe fn read_description(description: *const c::rd_kafka_TopicDescription_t) -> Result<TopicId, Miss> {
+unsafe fn read_description(description: *const c::rd_kafka_TopicDescription_t) -> Result<Described, Miss> {
     if description.is_null() {
         return Err(Miss::Silent);
     }
@@ -140,20 +148,20 @@ unsafe fn read_description(description: *const c::rd_kafka_TopicDescription_t) -
         }
         let mut count = 0;
         let first = c::rd_kafka_TopicDescription_partitions(description, &raw mut count);
-        let led = list(first, count)
-            .first()
-            .is_some_and(|partition| !c::rd_kafka_TopicPartitionInfo_leader(*partition).is_null());
-        if !led {
+        let Some(partition) = list(first, count).first() else { return Err(Miss::Leaderless) };
+        let leader = c::rd_kafka_TopicPartitionInfo_leader(*partition);
+        if leader.is_null() {
             return Err(Miss::Leaderless);
         }
         let id = c::rd_kafka_TopicDescription_topic_id(description);
-        if id.is_null() {
-            return Ok(TopicId::NONE);
-        }
-        Ok(TopicId {
-            most: c::rd_kafka_Uuid_most_significant_bits(id),
-            least: c::rd_kafka_Uuid_least_significant_bits(id),
-        })
+        let id = match id.is_null() {
+            true => TopicId::NONE,
+            false => TopicId {
+                most: c::rd_kafka_Uuid_most_significant_bits(id),
+                least: c::rd_kafka_Uuid_least_significant_bits(id),
+            },
+        };
+        Ok(Described { id, leader: c::rd_kafka_Node_id(leader) })
     }
 }
 

@@ -46,17 +46,24 @@ struct Reading {
     reading: u64,
     /// `next` at the last check, where that was before the end, and how many checks have found it there.
     stood_at: Option<(u64, u32)>,
-    /// The last check found the end before `next`.
+    /// The last check found the end before what had been read when it began.
     beyond_end: bool,
 }
 
 /// A question to the brokers about where topics end.
 #[derive(Debug)]
 pub(super) struct Question {
-    asked: HashMap<Topic, u64>,
+    asked: HashMap<Topic, Asked>,
     /// Topics that made no way since the last check, though there was room for their records: retention may have taken what
     /// they wait for, so ask for their oldest record, too.
     pub(super) stuck: Vec<Topic>,
+}
+
+/// Where a topic stood when the question was put: while it is answered, reading goes on.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    reading: u64,
+    next: u64,
 }
 
 /// A topic that has been behind for this many checks, with its records there, has a consumer that does not work.
@@ -149,7 +156,7 @@ impl Places {
         let mut question = Question { asked: HashMap::with_capacity(self.topics.len()), stuck: Vec::new() };
         for (topic, place) in &self.topics {
             if let State::Read(reading) = &place.state {
-                question.asked.insert(topic.clone(), reading.reading);
+                question.asked.insert(topic.clone(), Asked { reading: reading.reading, next: reading.next });
                 if has_room && reading.stood_at.is_some_and(|(at, _)| at == reading.next) {
                     question.stuck.push(topic.clone());
                 }
@@ -164,9 +171,9 @@ impl Places {
         let mut behind = HashMap::new();
         let mut any_end = false;
         for (topic, place) in &mut self.topics {
-            let (reading, answer) = match (&mut place.state, ends.get(topic)) {
-                (State::Read(reading), Some(answer)) if question.asked.get(topic) == Some(&reading.reading) => {
-                    (reading, answer)
+            let (reading, asked, answer) = match (&mut place.state, question.asked.get(topic), ends.get(topic)) {
+                (State::Read(reading), Some(asked), Some(answer)) if asked.reading == reading.reading => {
+                    (reading, asked, answer)
                 }
                 _ => {
                     behind.insert(topic.clone(), NEVER);
@@ -180,14 +187,15 @@ impl Places {
                         // What retention took will not come.
                         reading.next = reading.next.max(*oldest);
                     }
-                    if reading.next > *end && reading.beyond_end {
+                    let is_beyond = asked.next > *end;
+                    if is_beyond && reading.beyond_end {
                         // A new topic of this name, or one cut back, and its consumer has not noticed for a whole round.
                         checked.dropped.push((topic.clone(), reading.consumer));
                         place.state = State::Sought(StartAt::Oldest);
                         behind.insert(topic.clone(), NEVER);
                         continue;
                     }
-                    reading.beyond_end = reading.next > *end;
+                    reading.beyond_end = is_beyond;
                     let stood = match reading.stood_at {
                         Some((at, times)) if at == reading.next && oldest.contains_key(topic) => times + 1,
                         _ => 1,
@@ -196,8 +204,8 @@ impl Places {
                         checked.sick.push(reading.consumer);
                     }
                     reading.stood_at = (reading.next < *end).then_some((reading.next, stood));
-                    if reading.next != *end {
-                        behind.insert(topic.clone(), if reading.beyond_end { NEVER } else { *end });
+                    if is_beyond || reading.next < *end {
+                        behind.insert(topic.clone(), if is_beyond { NEVER } else { *end });
                     }
                     place.told = None;
                 }
@@ -409,6 +417,18 @@ mod tests {
         assert!(check(&mut places, Ok(0)).dropped.is_empty());
         assert_eq!(check(&mut places, Ok(2)).dropped, [(topic(), CONSUMER)]);
         assert_eq!(places.sought(), [Sought { topic: topic(), start: StartAt::Oldest, before: None }]);
+    }
+
+    #[test]
+    fn a_topic_that_grows_while_the_brokers_are_asked_is_neither_behind_nor_begun_anew() {
+        let mut places = read_to(5);
+        for offset in 5..15 {
+            let question = places.question(true);
+            places.advance("a", offset);
+            let checked = places.check(&question, &ends(Ok(offset)), &HashMap::new());
+            assert!(checked.dropped.is_empty());
+            assert_eq!(checked.behind, Some(HashMap::new()));
+        }
     }
 
     #[test]

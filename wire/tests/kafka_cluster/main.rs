@@ -1,0 +1,19 @@
+//! The Kafka log on three brokers that fail, and at listeners that want TLS and a login.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod lines;
+mod outages;
+#[allow(dead_code, reason = "the other tests of the log use the rest")]
+#[path = "../event_log/reading.rs"]
+mod reading;
+mod secured;
+mod trial;
+mod verdict;
+
+use plimsoll_wire::log::kafka::KafkaConfig;
+
+/// A configuration for each client that there is, with its name.
+fn clients(brokers: &str) -> Vec<(&'static str, KafkaConfig)> {
+    vec![("rdkafka", KafkaConfig::new(brokers))]
+}
