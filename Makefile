@@ -1,9 +1,9 @@
 # What a person types. Cargo does the work; what else is needed is installed by the scripts in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test bench tools clean
+.PHONY: help dev build check test bench bench-log tools clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 dev: ## run everything in one process, with a demo workload
 	cargo run --release --locked -- dev
@@ -24,6 +24,9 @@ test: tools ## run all tests, against real servers
 bench: tools ## run the benchmarks and print their figures
 	tools/debian-packages wrk nginx-light nghttp2-client
 	cargo run --release --locked -p plimsoll-bench
+
+bench-log: tools ## measure the log with up to 20,000 topics
+	cargo run --release --locked -p plimsoll-bench -- log
 
 tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or PLIMSOLL_CACHE)
 	tools/kafka/fetch

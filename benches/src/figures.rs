@@ -38,6 +38,15 @@ fn ticks(process: u32) -> Result<u64> {
     Ok(next()? + next()?)
 }
 
+/// Memory of a process that is in RAM, in MiB.
+pub fn resident_mib(process: u32) -> Result<u64> {
+    let status =
+        fs::read_to_string(format!("/proc/{process}/status")).with_context(|| format!("process {process} is gone"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in status")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024)
+}
+
 /// Latencies in microseconds, up to a minute.
 pub struct Latencies(Histogram<u64>);
 
@@ -60,6 +69,13 @@ impl Latencies {
     /// How many.
     pub fn count(&self) -> u64 {
         self.0.len()
+    }
+
+    /// The median and the 99th percentile, in milliseconds.
+    #[allow(clippy::cast_precision_loss, reason = "at most a minute in microseconds")]
+    pub fn p50_p99_ms(&self) -> (f64, f64) {
+        let ms = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
+        (ms(0.5), ms(0.99))
     }
 
     /// `p50 1.2 ms, p99 3.4 ms, max 5.6 ms`.

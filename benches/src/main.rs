@@ -7,6 +7,7 @@ mod activation;
 mod figures;
 mod get_metrics;
 mod line;
+mod log;
 mod proxy;
 mod traffic;
 
@@ -34,6 +35,8 @@ struct Cli {
     /// Seconds of load for each measurement of `proxy` and `get-metrics`.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    #[command(flatten)]
+    log: log::Options,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,11 +47,19 @@ enum What {
     Proxy,
     /// `GetMetrics` calls a second.
     GetMetrics,
+    /// What the log costs by the number of topics. Not part of all: it takes a quarter of an hour.
+    Log,
+    /// One row of it.
+    #[value(hide = true)]
+    LogRow,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
+    if cli.what.contains(&What::LogRow) {
+        return log::run_row(&cli.log).await;
+    }
     let wanted = |what| cli.what.is_empty() || cli.what.contains(&what);
     println!("{}", figures::machine());
     if wanted(What::Activation) {
@@ -59,6 +70,9 @@ async fn main() -> Result<()> {
     }
     if wanted(What::GetMetrics) {
         get_metrics::run(cli.workloads, cli.seconds).await?;
+    }
+    if cli.what.contains(&What::Log) {
+        log::run(&cli.log).await?;
     }
     Ok(())
 }
