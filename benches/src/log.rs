@@ -8,12 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use plimsoll_testkit::{Folder, Kafka, KafkaSettings, Process};
+use plimsoll_wire::log::kafka::LogClient;
 use plimsoll_wire::topic::INTERCEPTORS;
 
 /// A row takes some 40 s, and longer where the brokers are slow.
 const ROW_LIMIT: Duration = Duration::from_secs(300);
-/// The clients that append.
-const CLIENTS: [&str; 1] = ["rdkafka"];
 
 /// Which rows, and how long each.
 #[derive(Debug, Clone, Args)]
@@ -46,8 +45,8 @@ pub async fn run(options: &Options) -> Result<()> {
             Kafka::start_with(KafkaSettings { heap_mib: 2_048, java_options, ..KafkaSettings::default() }).await?;
         eprintln!("creating {topics} topics");
         kafka.create_topics([INTERCEPTORS.to_owned()].into_iter().chain((0..*topics).map(row::topic))).await?;
-        for client in CLIENTS {
-            println!("{}", measure(&kafka, client, *topics, options.log_seconds).await?);
+        for client in LogClient::ALL {
+            println!("{}", measure(&kafka, client.name(), *topics, options.log_seconds).await?);
         }
     }
     Ok(())

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use plimsoll_wire::frame::Frame;
-use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
+use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
 use plimsoll_wire::log::{Append, EventLog, Pace, StartAt, Subscription, Topic};
 use plimsoll_wire::topic::INTERCEPTORS;
 use prost::Message as _;
@@ -148,10 +148,9 @@ impl Spent {
 }
 
 fn config(client: &str, brokers: &str) -> Result<KafkaConfig> {
-    match client {
-        "rdkafka" => Ok(KafkaConfig::new(brokers)),
-        other => bail!("no client is called {other}"),
-    }
+    let named = LogClient::ALL.into_iter().find(|known| known.name() == client);
+    let append_with = named.with_context(|| format!("no client is called {client}"))?;
+    Ok(KafkaConfig { append_with, ..KafkaConfig::new(brokers) })
 }
 
 /// A frame as large as real ones are, which says when it was appended.

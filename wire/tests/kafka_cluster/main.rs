@@ -11,9 +11,10 @@ mod secured;
 mod trial;
 mod verdict;
 
-use plimsoll_wire::log::kafka::KafkaConfig;
+use plimsoll_wire::log::kafka::{KafkaConfig, LogClient};
 
-/// A configuration for each client that there is, with its name.
+/// A configuration for each client that appends, with its name.
 fn clients(brokers: &str) -> Vec<(&'static str, KafkaConfig)> {
-    vec![("rdkafka", KafkaConfig::new(brokers))]
+    let config = |client| KafkaConfig { append_with: client, ..KafkaConfig::new(brokers) };
+    LogClient::ALL.map(|client| (client.name(), config(client))).into()
 }

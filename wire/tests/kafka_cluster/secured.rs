@@ -120,12 +120,6 @@ async fn a_mistake_in_the_settings_is_told_with_the_broker_the_setting_and_the_r
             named: &["ssl.certificate.location", "ssl.key.location"],
         },
         Mistake {
-            what: "no TLS where it is wanted",
-            listener: Listener::Tls,
-            settings: Settings::new(),
-            named: &["security.protocol"],
-        },
-        Mistake {
             what: "TLS where there is none",
             listener: Listener::Sasl,
             settings: logged_in(reaching(&kafka, Listener::SaslTls), "PLAIN", PASSWORD),
