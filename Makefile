@@ -31,6 +31,7 @@ bench-log: tools ## measure the log with up to 20,000 topics
 tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or PLIMSOLL_CACHE)
 	tools/kafka/fetch
 	tools/etcd/build
+	tools/h2spec/build
 	tools/debian-packages curl nghttp2-client python3-prometheus-client
 
 clean: ## remove what was built here; servers stay in ~/.cache/plimsoll

@@ -13,6 +13,7 @@ mod departures;
 mod forwarding;
 mod frames;
 mod gate;
+mod h2spec;
 mod held;
 mod http2;
 mod http2_abuse;
