@@ -204,7 +204,8 @@ impl Connection {
     /// Drives the connection until the request and the response on it have ended, at the latest until this instant.
     pub(crate) async fn run_to_end(self: Box<Self>, until: Option<Instant>) {
         // Without a sender the driver ends after the present request.
-        let Line { driver: Some(mut driver), .. } = self.line else { return };
+        let Line { sender, driver: Some(mut driver), .. } = self.line else { return };
+        drop(sender);
         let run = poll_fn(|cx| driver.poll_without_shutdown(cx));
         let _outcome_is_the_bodys = match until {
             Some(until) => tokio::time::timeout_at(until, run).await.unwrap_or(Ok(())),
