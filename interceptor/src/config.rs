@@ -116,6 +116,34 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_UPSTREAM_MAX_USES", value_name = "N", default_value = "100000")]
     pub upstream_max_uses: u32,
 
+    /// An endpoint that fails so many times in a row (it refuses connections, breaks them off, or does not answer in time; its
+    /// own 5xx answers do not count) gets no requests for a while, as long as half of the endpoints are left; 0 is never.
+    #[arg(long, env = "PLIMSOLL_EJECT_AFTER", value_name = "N", default_value = "5")]
+    pub eject_after: u32,
+
+    /// How long the first time: n times as long the n-th time in short order, ten times at most. Then it gets its share of the
+    /// requests back little by little, in the same time.
+    #[arg(long, env = "PLIMSOLL_EJECT_TIME", value_name = "DURATION", value_parser = go_duration::parse, default_value = "5s")]
+    pub eject_time: Duration,
+
+    /// Whether endpoints that are known and not ready yet are probed, and get requests as soon as they accept connections
+    /// while no endpoint of their workload is ready. Switch it off for programs that listen long before they can answer.
+    #[arg(long, env = "PLIMSOLL_PROBE_ENDPOINTS", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(),
+          default_value = "true")]
+    pub probe_endpoints: bool,
+
+    /// The key of the names that endpoints have in affinity cookies: the same at all interceptors that stand for each other.
+    /// Without one the cookies work just so, but whoever tries all addresses can find out which one a cookie means.
+    #[arg(
+        long,
+        env = "PLIMSOLL_AFFINITY_KEY",
+        value_name = "TEXT",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub affinity_key: Secret,
+
     /// A client that has begun a request must have sent its head within this time, or is cut off.
     #[arg(long, env = "PLIMSOLL_HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "10s")]
     pub header_read_timeout: Duration,

@@ -131,6 +131,7 @@ impl Interceptor {
         };
         let published = publish::Metrics::register(registry.sub_registry_with_prefix("interceptor"));
         let publisher = Publisher::new(publishing, ledger.clone(), log, published);
+        endpoints.metrics().register(registry.sub_registry_with_prefix("interceptor"));
         let mut tables = Tables::new(config.clone(), ledger.clone(), endpoints.clone(), metrics.clone());
         tables.apply(resources.borrow_and_update().clone());
         let registry = Arc::new(RwLock::new(registry));
@@ -217,6 +218,8 @@ impl Interceptor {
         let (serving, publishing) = (CancellationToken::new(), CancellationToken::new());
         let _end_when_dropped = (serving.clone().drop_guard(), publishing.clone().drop_guard());
         let published = tasks.spawn(publisher.run(publishing.clone()));
+        let probe_timeout = config.probe_endpoints.then_some(config.connect_timeout);
+        tasks.spawn(endpoints.clone().keep(probe_timeout, serving.clone()));
         tasks.spawn(tables.follow(resources, serving.clone()));
         if let Some(certificates) = certificates {
             tasks.spawn(certificates.follow(serving.clone()));

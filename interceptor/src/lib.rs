@@ -27,7 +27,7 @@ mod upstream;
 
 pub use cold_start::fallback_of;
 pub use config::{Config, ErrorFormat, Secret};
-pub use endpoints::Endpoints;
+pub use endpoints::{Endpoints, State};
 pub use interceptor::{Error, Interceptor, Parts, run};
 pub use observe::{AccessLogFormat, TracesError};
 pub use proxy::forwarded::{NoNetwork, TrustedProxies};

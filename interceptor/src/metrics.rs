@@ -48,8 +48,6 @@ pub(crate) struct Metrics {
     pub(crate) pooled: Gauge,
     /// Requests sent again on another connection because the first had been closed by the endpoint.
     pub(crate) resent: Counter,
-    /// Endpoints taken out of the choice for a while because they failed.
-    pub(crate) ejections: Counter,
     /// Handlers that panicked.
     pub(crate) panics: Counter,
     /// Clients' connections now.
@@ -83,11 +81,6 @@ impl Metrics {
             ("upstream_connects", "Connections opened to endpoints", &self.connects),
             ("upstream_connect_failures", "Attempts to connect to an endpoint that failed", &self.connect_failures),
             ("resent_requests", "Requests sent again because the endpoint had closed the connection", &self.resent),
-            (
-                "endpoint_ejections",
-                "Endpoints taken out of the choice for a while because they failed",
-                &self.ejections,
-            ),
             ("panics", "Handlers that panicked", &self.panics),
             (
                 "access_log_dropped_lines",

@@ -1,5 +1,6 @@
 //! What happens to a request, from its arrival to its departure.
 
+mod affinity;
 mod body;
 mod client_body;
 mod end;

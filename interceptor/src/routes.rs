@@ -1,18 +1,19 @@
 //! The routes of now: which workload a request belongs to, and all that its handling needs of it.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use plimsoll_wire::resources::Workload;
+use plimsoll_wire::resources::{Affinity, Workload};
 use plimsoll_wire::topic::WorkloadId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cold_start::ColdStart;
 use crate::config::Config;
-use crate::endpoints::{Endpoints, Ready};
+use crate::endpoints::{Ejection, EndpointSet, Endpoints, Options, Sessions};
 use crate::ledger::{Ledger, Totals};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routing::Index;
@@ -21,13 +22,17 @@ use crate::static_routes::StaticRoutes;
 /// How long a request waits before it goes to the fallback, where nobody says (the add-on's time).
 const FALLBACK_AFTER: Duration = Duration::from_secs(30);
 
+/// An endpoint that fails again and again is ejected for at most so many times the first time: Envoy's default proportion
+/// (30 s and 300 s).
+const LONGEST_EJECTION: u32 = 10;
+
 /// One workload as its requests see it.
 #[derive(Debug)]
 pub(crate) struct Route {
     /// Where its requests are counted.
     pub(crate) totals: Arc<Totals>,
     /// Where its requests can go.
-    pub(crate) ready: Arc<Ready>,
+    pub(crate) endpoints: Arc<EndpointSet>,
     /// How its requests ended.
     pub(crate) metrics: Arc<RouteMetrics>,
     /// How long its requests may take.
@@ -36,6 +41,8 @@ pub(crate) struct Route {
     pub(crate) cold_start: ColdStart,
     /// Those of them that are no load.
     pub(crate) static_routes: StaticRoutes,
+    /// Where a client's requests stay at one endpoint.
+    pub(crate) sessions: Option<Sessions>,
     /// Cancelled when the workload has no route any more: requests held for it must not wait on.
     pub(crate) gone: CancellationToken,
 }
@@ -134,20 +141,50 @@ impl Tables {
     fn route(&self, workload: &Workload) -> Arc<Route> {
         match self.routes.get(&workload.id) {
             Some(known) if known.made_of == *workload => known.route.clone(),
-            before => Arc::new(Route {
-                totals: self.ledger.workload(&workload.id),
-                ready: self.endpoints.of(&workload.id),
-                metrics: self.metrics.of(&workload.id),
-                limits: Limits::of(workload, &self.config),
-                cold_start: ColdStart::of(
-                    workload,
-                    &self.config,
-                    &self.endpoints,
-                    before.map(|known| &known.route.cold_start),
-                ),
-                static_routes: StaticRoutes::of(workload),
-                gone: before.map(|known| known.route.gone.clone()).unwrap_or_default(),
-            }),
+            before => Arc::new(self.new_route(workload, before.map(|known| &*known.route))),
+        }
+    }
+
+    fn new_route(&self, workload: &Workload, before: Option<&Route>) -> Route {
+        let options = self.options(workload);
+        let endpoints = self.endpoints.of(&workload.id);
+        endpoints.configure(&options);
+        let cold_start = ColdStart::of(workload, &self.endpoints);
+        if let Some(fallback) = &cold_start.fallback {
+            fallback.configure(&Options { ejection: options.ejection, ..Options::default() });
+        }
+        Route {
+            totals: self.ledger.workload(&workload.id),
+            endpoints,
+            metrics: self.metrics.of(&workload.id),
+            limits: Limits::of(workload, &self.config),
+            cold_start,
+            static_routes: StaticRoutes::of(workload),
+            sessions: options.sessions,
+            gone: before.map(|route| route.gone.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// How a workload's requests are spread over its endpoints.
+    fn options(&self, workload: &Workload) -> Options {
+        let Config { eject_after, eject_time, max_pending_requests, ref affinity_key, .. } = self.config;
+        let ejection = Ejection {
+            after: eject_after,
+            base: eject_time,
+            longest: eject_time.saturating_mul(LONGEST_EJECTION),
+            ramp: eject_time,
+        };
+        let sessions = workload.affinity.map(|Affinity::Cookie| Sessions {
+            key: affinity_key.reveal().into(),
+            workload: workload.id.to_string().into(),
+        });
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let max_waiting = workload.cold_start.max_pending.map_or(max_pending_requests, count);
+        Options {
+            limit: workload.concurrency_limit.and_then(|limit| NonZeroUsize::new(count(limit.get()))),
+            max_waiting: Some(max_waiting).filter(|bound| *bound > 0),
+            sessions,
+            ejection,
         }
     }
 

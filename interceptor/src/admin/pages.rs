@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use plimsoll_wire::resources::{Port, Workload};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Admin;
 use crate::metrics::{Format, write_page};
@@ -81,16 +82,21 @@ fn route(workload: &Workload) -> Value {
 
 /// Where each workload's requests can go. A workload without an endpoint is there too: its requests are held.
 pub(super) async fn endpoints(State(admin): State<Admin>) -> Json<Vec<Value>> {
-    let shown = admin.endpoints.all().into_iter().map(|(workload, ready)| {
-        let now = ready.now();
-        let endpoints = now.iter().map(|endpoint| {
+    let now = Instant::now();
+    let shown = admin.endpoints.all().into_iter().map(|(workload, set)| {
+        let endpoints = set.shown().into_iter().map(|endpoint| {
             json!({
                 "address": endpoint.address,
-                "inFlight": endpoint.in_flight(),
-                "picks": endpoint.picks(),
+                "state": format!("{:?}", endpoint.state).to_lowercase(),
+                "inUse": endpoint.in_use,
+                "ejectedForSeconds": endpoint.ejected_until.map(|until| (until - now).as_secs_f64()),
+                "inFlight": endpoint.in_flight,
+                "picks": endpoint.picks,
+                "failuresInARow": endpoint.failures,
             })
         });
-        json!({ "workload": workload.to_string(), "endpoints": endpoints.collect::<Value>() })
+        let endpoints = endpoints.collect::<Value>();
+        json!({ "workload": workload.to_string(), "waiting": set.waiting(), "endpoints": endpoints })
     });
     Json(shown.collect())
 }

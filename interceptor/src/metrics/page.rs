@@ -98,9 +98,9 @@ fn in_flight(page: &mut String, ledger: &Ledger) -> fmt::Result {
 /// How requests are spread. The series of an endpoint go with it.
 fn picks(page: &mut String, endpoints: &Endpoints) -> fmt::Result {
     family(page, "interceptor_endpoint_picks", "counter", "Times that an endpoint was chosen for a request")?;
-    for (workload, ready) in endpoints.all() {
-        for endpoint in ready.now().iter() {
-            let (address, picks) = (endpoint.address, endpoint.picks());
+    for (workload, set) in endpoints.all() {
+        for endpoint in set.shown() {
+            let (address, picks) = (endpoint.address, endpoint.picks);
             let labels = Labels(&workload);
             writeln!(page, "interceptor_endpoint_picks_total{{endpoint=\"{address}\",{labels}}} {picks}")?;
         }

@@ -114,9 +114,11 @@ impl Forwarded {
 
     /// All of the body has been read: the endpoint is free, and so is the connection.
     fn finish(&mut self) {
-        self.at_endpoint = None;
+        let Some(at_endpoint) = self.at_endpoint.take() else { return };
+        at_endpoint.succeeded();
         if let Some(connection) = self.connection.take() {
-            self.worker.pool.put(connection);
+            // Before the place is free: who waits for it may take the connection.
+            self.worker.pool.put(connection, at_endpoint.endpoint());
         }
     }
 
@@ -137,7 +139,12 @@ impl Forwarded {
         }
         match &frame {
             Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => {}
-            Poll::Ready(Some(Err(_))) => self.connection = None,
+            Poll::Ready(Some(Err(error))) => {
+                if let (Interrupted::Broken(_), Some(at_endpoint)) = (error, &self.at_endpoint) {
+                    at_endpoint.failed();
+                }
+                self.connection = None;
+            }
             Poll::Ready(_) => self.finish(),
             Poll::Pending => {}
         }

@@ -1,5 +1,6 @@
 //! From an admitted request to the head of its workload's response.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -7,9 +8,10 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
+use super::affinity::Session;
 use super::client_body::{BodyState, ClientBody};
 use super::{Exchange, Refusal, headers, hold};
-use crate::endpoints::{AtEndpoint, Ready, choose};
+use crate::endpoints::{AtEndpoint, EndpointSet, Entry, Waiting, Wish};
 use crate::routes::Route;
 use crate::server::client::Client;
 use crate::server::worker::Worker;
@@ -51,6 +53,7 @@ pub(crate) async fn forward(
     let upgrade = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
     let version = request.version();
     headers::to_endpoint(&mut request, client.peer(worker.settings.forwarded), wanted);
+    let session = exchange.route.sessions.as_ref().map(|sessions| Session::take(sessions, request.headers_mut()));
     let (head, incoming) = request.into_parts();
     let (body, body_state) = ClientBody::new(&head, version, incoming, worker.settings.body)?;
     if let Some(trail) = exchange.trail() {
@@ -62,22 +65,16 @@ pub(crate) async fn forward(
     let limits = exchange.route.limits;
     let until = limits.request.map(|limit| exchange.began + limit);
     let mut attempts = Attempts { until, ..Attempts::default() };
+    attempts.wish.pinned = session.as_ref().and_then(|session| session.given);
     loop {
-        let target = attempts.target(&exchange.route);
-        let endpoint = choose(&target.now(), attempts.avoid, worker.random()).cloned();
-        let Some(endpoint) = endpoint else {
-            Box::pin(attempts.wait(client, exchange, taken.is_some())).await?;
-            continue;
-        };
-        let at_endpoint = endpoint.enter();
+        let Some(at_endpoint) = attempts.enter(worker, client, exchange, taken.is_some()).await? else { continue };
         let pooled = if attempts.only_new { None } else { worker.pool.take(at_endpoint.address()) };
         let connection = match pooled {
             Some(connection) => connection,
             None => match Box::pin(worker.connect(at_endpoint.address(), limits.connect, until)).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    drop(at_endpoint);
-                    Box::pin(attempts.failed(worker, exchange, error.to_string())).await?;
+                    Box::pin(attempts.failed(worker, exchange, at_endpoint, error.to_string())).await?;
                     continue;
                 }
             },
@@ -88,25 +85,37 @@ pub(crate) async fn forward(
         let began = attempts.began.unwrap_or(exchange.began);
         let patience = Patience { until, after_sent: limits.response_header };
         match connection.send(request, began, patience).await {
-            Ok((response, connection)) => {
+            Ok((mut response, connection)) => {
+                if let Some(session) = session.filter(|_| !attempts.at_fallback) {
+                    session.tell(at_endpoint.address(), response.headers_mut());
+                }
                 return Ok(Answered { response, connection, at_endpoint, taken, body_state, upgrade, until });
             }
             Err(Unanswered::RequestTimeout) => return Err(Refusal::RequestTimeout),
-            Err(Unanswered::ResponseHeaderTimeout) => return Err(Refusal::ResponseHeaderTimeout),
+            Err(Unanswered::ResponseHeaderTimeout) => {
+                at_endpoint.failed();
+                return Err(Refusal::ResponseHeaderTimeout);
+            }
             // The endpoint closed an idle connection: its good right, and no news of its health.
-            Err(Unanswered::Unsent(unsent, _)) if used => request = *unsent,
-            Err(Unanswered::Unsent(unsent, error)) => {
-                drop(at_endpoint);
+            Err(Unanswered::Unsent(unsent, _)) if used => {
                 request = *unsent;
-                Box::pin(attempts.failed(worker, exchange, error.to_string())).await?;
+                attempts.elsewhere(&at_endpoint);
+            }
+            Err(Unanswered::Unsent(unsent, error)) => {
+                request = *unsent;
+                Box::pin(attempts.failed(worker, exchange, at_endpoint, error.to_string())).await?;
             }
             Err(Unanswered::Broken(error)) => match again {
                 Some(copy) => {
                     request = copy;
-                    attempts.only_new = true;
+                    attempts.elsewhere(&at_endpoint);
                 }
                 None => {
                     let clients = client.news.fault().map(Refusal::Unread).or_else(|| body_state.refusal());
+                    // A client that broke its upload off says nothing of the endpoint, nor does a connection that was idle.
+                    if !used && clients.is_none() && !error.is_user() {
+                        at_endpoint.failed();
+                    }
                     return Err(clients.unwrap_or_else(|| Refusal::UpstreamFailed(error.to_string())));
                 }
             },
@@ -139,8 +148,8 @@ struct Attempts {
     until: Option<Instant>,
     /// When the present attempt began; none for one that began with the request.
     began: Option<Instant>,
-    /// The endpoint that failed last.
-    avoid: Option<std::net::SocketAddr>,
+    /// Where it should go now.
+    wish: Wish,
     /// Connections that have been used before are not trusted any more.
     only_new: bool,
     failures: u32,
@@ -151,34 +160,79 @@ struct Attempts {
 
 impl Attempts {
     /// Where the request goes now.
-    fn target<'a>(&self, route: &'a Route) -> &'a Ready {
+    fn target<'a>(&self, route: &'a Route) -> &'a Arc<EndpointSet> {
         match &route.cold_start.fallback {
             Some(fallback) if self.at_fallback => fallback,
-            _ => &route.ready,
+            _ => &route.endpoints,
         }
     }
 
-    /// There is no endpoint: waits for one, or turns to the fallback once that has taken too long.
+    /// A place at an endpoint; none where the request turns to its fallback.
+    async fn enter(
+        &mut self,
+        worker: &Worker,
+        client: &Client,
+        exchange: &mut Exchange,
+        body_unread: bool,
+    ) -> Result<Option<AtEndpoint>, Refusal> {
+        match self.target(&exchange.route).enter(exchange.began, &self.wish, worker.random()) {
+            Entry::Now(at_endpoint) => Ok(Some(at_endpoint)),
+            Entry::Wait(waiting) => Box::pin(self.wait(client, exchange, waiting, body_unread)).await,
+            Entry::Full { without_endpoint, .. } if without_endpoint && !hold::may_be_held(exchange) => {
+                Err(Refusal::NoEndpoint)
+            }
+            Entry::Full { waiting, without_endpoint } => Err(Refusal::TooManyWaiting { waiting, without_endpoint }),
+        }
+    }
+
+    /// There is no place: waits for one, or turns to the fallback once a cold start has taken too long.
     ///
     /// # Errors
     /// As [`hold::until_ready`] says, and where the fallback has no endpoint either.
-    async fn wait(&mut self, client: &Client, exchange: &mut Exchange, body_unread: bool) -> Result<(), Refusal> {
+    async fn wait(
+        &mut self,
+        client: &Client,
+        exchange: &mut Exchange,
+        waiting: Waiting,
+        body_unread: bool,
+    ) -> Result<Option<AtEndpoint>, Refusal> {
         if self.at_fallback {
             return Err(Refusal::NotReady);
         }
-        match hold::until_ready(client, exchange, body_unread, self.until).await {
-            Err(Refusal::NotReady) if exchange.route.cold_start.fallback.is_some() => self.at_fallback = true,
-            outcome => outcome?,
-        }
+        let place = match hold::until_ready(client, exchange, waiting, body_unread, self.until).await {
+            Err(Refusal::NotReady) if exchange.route.cold_start.fallback.is_some() => {
+                self.at_fallback = true;
+                None
+            }
+            outcome => Some(outcome?),
+        };
         self.began = Some(Instant::now());
-        Ok(())
+        Ok(place)
+    }
+
+    /// A connection that had been used before was closed: the next attempt is made with a new one and, unless the session is
+    /// here, at another endpoint where there is one.
+    fn elsewhere(&mut self, at_endpoint: &AtEndpoint) {
+        self.only_new = true;
+        if self.wish.pinned.is_none() {
+            self.wish.avoid = Some(at_endpoint.address());
+        }
     }
 
     /// No connection could be made, so nothing was sent. Waits before the next attempt where every endpoint has had one.
     ///
     /// # Errors
     /// Where this has gone on for too long.
-    async fn failed(&mut self, worker: &Worker, exchange: &Exchange, error: String) -> Result<(), Refusal> {
+    async fn failed(
+        &mut self,
+        worker: &Worker,
+        exchange: &Exchange,
+        at_endpoint: AtEndpoint,
+        error: String,
+    ) -> Result<(), Refusal> {
+        at_endpoint.failed();
+        self.wish.avoid = Some(at_endpoint.address());
+        drop(at_endpoint);
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {
             return Err(Refusal::RequestTimeout);

@@ -41,15 +41,20 @@ pub(crate) enum Refusal {
     /// No endpoint is ready, and the request does not wait for one.
     #[error("no endpoint of the workload is ready")]
     NoEndpoint,
-    /// As many requests wait as may.
+    /// No endpoint became ready in time.
+    #[error("no endpoint of the workload became ready in time")]
+    NotReady,
+    /// All endpoints were full for too long.
+    #[error("the workload's endpoints are all busy, and no place became free in time")]
+    NoPlace,
+    /// The line is as long as it may be.
     #[error("{waiting} requests wait for the workload already, and more may not; try again later")]
     TooManyWaiting {
         /// How many do.
         waiting: usize,
+        /// They wait for a cold start; else all endpoints are full.
+        without_endpoint: bool,
     },
-    /// No endpoint became ready in time.
-    #[error("no endpoint of the workload became ready in time")]
-    NotReady,
     /// The request as a whole took too long.
     #[error("the request took too long")]
     RequestTimeout,
@@ -73,7 +78,9 @@ impl Refusal {
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute { .. } | Self::RouteRemoved => StatusCode::NOT_FOUND,
             Self::NoEndpoint | Self::TooManyWaiting { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotReady | Self::NoPlace | Self::RequestTimeout | Self::ResponseHeaderTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::UpstreamFailed(_) => StatusCode::BAD_GATEWAY,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -82,7 +89,9 @@ impl Refusal {
     /// What the request ends by.
     fn end(&self) -> End {
         match self {
-            Self::NotReady | Self::RequestTimeout | Self::ResponseHeaderTimeout | Self::BodyTooSlow => End::Timeout,
+            Self::NotReady | Self::NoPlace | Self::RequestTimeout | Self::ResponseHeaderTimeout | Self::BodyTooSlow => {
+                End::Timeout
+            }
             Self::UpstreamFailed(_) => End::UpstreamFailed,
             Self::BodyBrokeOff => End::ClientGone,
             _ => End::Refused,
@@ -91,7 +100,7 @@ impl Refusal {
 
     /// Whether it is for want of a ready endpoint.
     pub(crate) fn is_cold_start(&self) -> bool {
-        matches!(self, Self::NoEndpoint | Self::TooManyWaiting { .. })
+        matches!(self, Self::NoEndpoint | Self::TooManyWaiting { without_endpoint: true, .. })
     }
 
     /// The answer; the exchange ends when it has been sent.

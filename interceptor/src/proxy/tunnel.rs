@@ -28,6 +28,7 @@ pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answer
         return Refusal::UpstreamFailed(what).into_response(Some(exchange));
     };
     exchange.answered(response.status());
+    at_endpoint.succeeded();
     let protocol = response.headers().get(UPGRADE).cloned();
     headers::to_client(&mut response);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

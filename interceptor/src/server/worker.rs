@@ -61,6 +61,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// The settings of one of so many threads.
     pub(crate) fn new(config: &Config, threads: usize, observer: Option<Arc<Observer>>) -> Self {
+        // So that all threads together keep to the bounds; but each keeps a connection where any may be kept.
+        let share = |bound: usize| (bound / threads).max(bound.min(1));
         Self {
             observer,
             cold_start_header: config.cold_start_header,
@@ -80,8 +82,8 @@ impl Settings {
             header_read_timeout: config.header_read_timeout,
             client_idle_timeout: config.client_idle_timeout,
             pool: pool::Bounds {
-                total: config.max_idle_conns.div_ceil(threads),
-                per_endpoint: config.max_idle_conns_per_host.div_ceil(threads),
+                total: share(config.max_idle_conns),
+                per_endpoint: share(config.max_idle_conns_per_host),
                 idle: config.upstream_idle_timeout,
             },
         }

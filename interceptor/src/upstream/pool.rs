@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Connection;
+use crate::endpoints::Endpoint;
 
 /// Bounds of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +32,16 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Idle {
     count: usize,
+    by_endpoint: HashMap<SocketAddr, OfEndpoint>,
+}
+
+#[derive(Debug)]
+struct OfEndpoint {
+    /// Whose requests the connections carried last.
+    endpoint: Arc<Endpoint>,
     /// The one idle longest is first.
     #[allow(clippy::vec_box, reason = "connections are large and always move as boxes")]
-    by_endpoint: HashMap<SocketAddr, Vec<Box<Connection>>>,
+    connections: Vec<Box<Connection>>,
 }
 
 impl Pool {
@@ -44,21 +53,28 @@ impl Pool {
     /// The connection used last: the others may grow old and be closed, so that no more stay than are needed.
     pub(crate) fn take(&self, endpoint: SocketAddr) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        let connection = idle.by_endpoint.get_mut(&endpoint)?.pop()?;
+        let connection = idle.by_endpoint.get_mut(&endpoint)?.connections.pop()?;
         idle.count -= 1;
         Some(connection)
     }
 
-    /// Keeps a connection, if it can carry another request and there is room.
-    pub(crate) fn put(&self, connection: Box<Connection>) {
+    /// Keeps a connection to this endpoint, if it can carry another request, the endpoint gets more of them, and there is room.
+    pub(crate) fn put(&self, connection: Box<Connection>, endpoint: &Arc<Endpoint>) {
+        if endpoint.is_leaving() {
+            return;
+        }
         let Some(connection) = connection.reusable(Instant::now()) else { return };
         let mut idle = self.idle.borrow_mut();
         if idle.count >= self.bounds.total {
             return;
         }
-        let of_endpoint = idle.by_endpoint.entry(connection.address()).or_default();
-        if of_endpoint.len() < self.bounds.per_endpoint {
-            of_endpoint.push(connection);
+        let fresh = || OfEndpoint { endpoint: endpoint.clone(), connections: Vec::new() };
+        let of_endpoint = idle.by_endpoint.entry(connection.address()).or_insert_with(fresh);
+        if !Arc::ptr_eq(&of_endpoint.endpoint, endpoint) {
+            of_endpoint.endpoint = endpoint.clone();
+        }
+        if of_endpoint.connections.len() < self.bounds.per_endpoint {
+            of_endpoint.connections.push(connection);
             idle.count += 1;
         }
     }
@@ -68,17 +84,18 @@ impl Pool {
         self.idle.borrow().count
     }
 
-    /// Closes what has been idle too long, and what the endpoint has closed.
+    /// Closes what has been idle too long, what the endpoint has closed, and all connections to endpoints that get no more
+    /// requests.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let stays = |connection: &mut Box<Connection>| {
             connection.idle_since().is_some_and(|since| now - since < self.bounds.idle)
                 && !connection.ended_while_idle()
         };
-        idle.by_endpoint.retain(|_, connections| {
+        idle.by_endpoint.retain(|_, OfEndpoint { endpoint, connections }| {
             connections.retain_mut(stays);
-            !connections.is_empty()
+            !connections.is_empty() && !endpoint.is_leaving()
         });
-        idle.count = idle.by_endpoint.values().map(Vec::len).sum();
+        idle.count = idle.by_endpoint.values().map(|of_endpoint| of_endpoint.connections.len()).sum();
     }
 }

@@ -4,6 +4,8 @@
 
 mod access_log;
 mod admin;
+mod affinity;
+mod balancing;
 mod bodies;
 mod certs;
 mod client;
@@ -17,6 +19,7 @@ mod h2spec;
 mod held;
 mod http2;
 mod http2_abuse;
+mod line;
 mod logs;
 mod placeholder;
 mod prometheus;

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -24,6 +25,7 @@ pub struct Upstream {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
     pub requests: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
 }
 
 impl Upstream {
@@ -66,12 +68,19 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = connections.clone();
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
+            let mut serving = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, counted.fetch_add(1, Ordering::SeqCst)));
+                serving.spawn(serve(stream, counted.fetch_add(1, Ordering::SeqCst)));
             }
         });
-        Self { address, connections, requests }
+        Self { address, connections, requests, accepting }
+    }
+
+    /// Ends all connections; new ones are refused.
+    pub async fn stop(self) {
+        self.accepting.abort();
+        assert!(self.accepting.await.unwrap_err().is_cancelled());
     }
 }
 
