@@ -77,6 +77,11 @@ fn routes(page: &mut String, metrics: &Metrics) -> fmt::Result {
     for (workload, metrics) in all() {
         waits(page, name, workload, &metrics.cold_start.snapshot())?;
     }
+    let name = "interceptor_cold_start_rejections";
+    family(page, name, "counter", "Requests that found no room to wait for a cold start")?;
+    for (workload, metrics) in all().filter(|(_, metrics)| metrics.cold_start_rejections.get() > 0) {
+        writeln!(page, "{name}_total{{{}}} {}", Labels(workload), metrics.cold_start_rejections.get())?;
+    }
     Ok(())
 }
 

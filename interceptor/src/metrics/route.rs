@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 
 use super::histogram::Histogram;
 use crate::proxy::End;
@@ -57,6 +58,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) queue: Histogram<{ WAIT_BOUNDS_US.len() }>,
     /// How long requests were held for a cold start, however that ended.
     pub(crate) cold_start: Histogram<{ WAIT_BOUNDS_US.len() }>,
+    /// Requests for which there was no room to wait.
+    pub(crate) cold_start_rejections: Counter,
     /// Requests that did not come to their end, in the order of [`End::BROKEN`].
     broken: [AtomicU64; End::BROKEN.len()],
 }
@@ -102,6 +105,7 @@ impl Default for RouteMetrics {
             more_answers: Answers::new(OTHER_METHOD, 0),
             queue: Histogram::new(&WAIT_BOUNDS_US),
             cold_start: Histogram::new(&WAIT_BOUNDS_US),
+            cold_start_rejections: Counter::default(),
             broken: [const { AtomicU64::new(0) }; End::BROKEN.len()],
         }
     }

@@ -51,6 +51,9 @@ impl Instead {
 /// The answer to a request that was refused: its resource's where it has one for this case.
 pub(crate) fn answer(mut exchange: Exchange, refusal: Refusal, instead: Option<&Instead>) -> Response<ResponseBody> {
     let route = exchange.route.clone();
+    if matches!(refusal, Refusal::TooManyWaiting { .. }) {
+        route.metrics.cold_start_rejections.inc();
+    }
     let fixed = instead.and_then(|instead| Some((instead.response(&route, &refusal)?, &instead.asked)));
     match fixed {
         Some((response, asked)) => {

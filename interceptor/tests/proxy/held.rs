@@ -109,6 +109,8 @@ async fn a_client_that_leaves_frees_its_place_for_the_next() {
     assert_eq!(refused.header("retry-after"), Some("5"));
     assert_eq!(refused.header("x-keda-http-cold-start"), Some("true"));
     scene.until_queue(1, 2).await;
+    let series = "interceptor_cold_start_rejections_total{route_name=\"app\",route_namespace=\"default\"}";
+    assert_eq!(scene.metric(series).await, Some(1));
     first.leave();
     scene.until_held(0).await;
     let mut next = held(&scene, 0).await;

@@ -171,3 +171,37 @@ async fn it_changes_with_its_resource() {
     scene.routes.send_replace(Arc::new(vec![workload]));
     crate::scene::until(async || scene.get("/").await.status == 202, "the new placeholder is served").await;
 }
+
+#[tokio::test]
+async fn a_manifest_with_its_config_map_is_served_as_it_stands() {
+    const MANIFEST: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: pages, labels: {http.keda.sh/response-body: "true"}}
+data: {wait.html: "<p>Loading</p>"}
+---
+apiVersion: http.keda.sh/v1beta1
+kind: InterceptorRoute
+metadata: {name: app}
+spec:
+  target: {service: app.internal, port: 80}
+  rules: [{hosts: [app.test]}]
+  scalingMetric: {concurrency: {}}
+  coldStart:
+    placeholder:
+      response: {statusCode: 202, bodyFromConfigMap: {name: pages, key: wait.html}, headers: {Refresh: "5"}}
+  staticRoutes:
+    - rules: [{paths: [{value: /healthz}]}]
+      response: {body: fine}
+      responseMode: Always
+"#;
+    let loaded = plimsoll_wire::resources::files::parse(MANIFEST, "routes.yaml");
+    assert_eq!((loaded.problems, loaded.notes), (vec![], vec![]));
+    let scene = Scene::with(|_, workload| *workload = loaded.workloads[0].clone()).await;
+    let response = scene.get("/").await;
+    assert_eq!((response.status, response.text()), (202, "<p>Loading</p>"));
+    assert_eq!(response.header("refresh"), Some("5"));
+    assert_eq!(response.header("retry-after"), None);
+    assert_eq!(scene.get("/healthz").await.text(), "fine");
+    scene.until_queue(0, 1).await;
+}
