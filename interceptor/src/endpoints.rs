@@ -127,6 +127,12 @@ impl Endpoints {
         self.of(workload).update(addresses);
     }
 
+    /// The workload's requests can go nowhere, and waiting does not help: its service has no port of the name that the route asks
+    /// for. They are answered with 500 until addresses are set again.
+    pub fn set_unresolvable(&self, workload: &WorkloadId) {
+        self.of(workload).set_unresolvable();
+    }
+
     /// The workload has no endpoint any more, and nobody keeps it up.
     pub fn remove(&self, workload: &WorkloadId) {
         let mut workloads = self.workloads.lock();

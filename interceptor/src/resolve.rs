@@ -64,7 +64,7 @@ async fn one_round(workloads: &[Workload], endpoints: &Endpoints, known: &mut Ha
                 if !known.contains(&id) {
                     warn!(workload = %id, "the port {name:?} is a name, which only a cluster knows: give its number");
                 }
-                endpoints.set(&id, Vec::new());
+                endpoints.set_unresolvable(&id);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use arc_swap::{ArcSwap, Guard};
@@ -30,6 +30,8 @@ pub(crate) struct EndpointSet {
     view: ArcSwap<View>,
     home: Home,
     common: Arc<Common>,
+    /// There is no endpoint, and waiting for one is in vain.
+    unresolvable: AtomicBool,
     core: Mutex<Core>,
 }
 
@@ -83,6 +85,7 @@ impl EndpointSet {
             view: ArcSwap::default(),
             home: Home { waiting: Arc::new(AtomicUsize::new(0)), set: set.clone() },
             common,
+            unresolvable: AtomicBool::new(false),
             core: Mutex::new(Core {
                 options: Options::default(),
                 members: Members::default(),
@@ -184,8 +187,20 @@ impl EndpointSet {
         self.changed(core);
     }
 
+    /// Nobody can say where the workload's requests go.
+    pub(super) fn set_unresolvable(&self) {
+        self.update(Vec::new());
+        self.unresolvable.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether waiting for an endpoint is in vain.
+    pub(crate) fn is_unresolvable(&self) -> bool {
+        self.unresolvable.load(Ordering::Relaxed)
+    }
+
     /// The workload's addresses are these from now on.
     pub(super) fn update(&self, known: Vec<(SocketAddr, State)>) {
+        self.unresolvable.store(false, Ordering::Relaxed);
         let mut core = self.core.lock();
         if core.members.update(known, &self.home, Instant::now()) {
             self.changed(core);

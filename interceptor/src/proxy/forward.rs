@@ -177,6 +177,7 @@ impl Attempts {
     ) -> Result<Option<AtEndpoint>, Refusal> {
         match self.target(&exchange.route).enter(exchange.began, &self.wish, worker.random()) {
             Entry::Now(at_endpoint) => Ok(Some(at_endpoint)),
+            _ if exchange.counts() && self.target(&exchange.route).is_unresolvable() => Err(Refusal::PortUnknown),
             Entry::Wait(waiting) => Box::pin(self.wait(client, exchange, waiting, body_unread)).await,
             Entry::Full { without_endpoint, .. } if without_endpoint && !hold::may_be_held(exchange) => {
                 Err(Refusal::NoEndpoint)

@@ -51,7 +51,7 @@ impl Instead {
 /// The answer to a request that was refused: its resource's where it has one for this case.
 pub(crate) fn answer(mut exchange: Exchange, refusal: Refusal, instead: Option<&Instead>) -> Response<ResponseBody> {
     let route = exchange.route.clone();
-    if matches!(refusal, Refusal::TooManyWaiting { .. }) {
+    if matches!(refusal, Refusal::TooManyWaiting { without_endpoint: true, .. }) {
         route.metrics.cold_start_rejections.inc();
     }
     let fixed = instead.and_then(|instead| Some((instead.response(&route, &refusal)?, &instead.asked)));

@@ -64,6 +64,9 @@ pub(crate) enum Refusal {
     /// The endpoint can't be connected to, or broke off.
     #[error("the workload's endpoint failed")]
     UpstreamFailed(String),
+    /// The route names a port that its service does not have.
+    #[error("the workload's port can't be resolved: its service has none of the name that the route asks for")]
+    PortUnknown,
     /// A fault of ours.
     #[error("internal error")]
     Panicked,
@@ -82,7 +85,7 @@ impl Refusal {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::UpstreamFailed(_) => StatusCode::BAD_GATEWAY,
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::PortUnknown | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

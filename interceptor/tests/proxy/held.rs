@@ -175,6 +175,18 @@ async fn a_fallback_without_an_endpoint_is_no_help() {
 }
 
 #[tokio::test]
+async fn a_port_that_can_not_be_resolved_is_said_at_once() {
+    let scene = Scene::start().await;
+    scene.endpoints.set_unresolvable(&app());
+    let response = scene.get("/").await;
+    assert_eq!(response.status, 500);
+    assert!(response.text().contains("port can't be resolved"), "{}", response.text());
+    scene.until_queue(0, 1).await;
+    scene.ready(&[Upstream::start().await.address]);
+    assert_eq!(scene.get("/").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_connection_that_takes_longer_than_the_routes_limit_is_given_up() {
     // A queue of connections that is full lets no more in, and says nothing.
     let socket = TcpSocket::new_v4().unwrap();

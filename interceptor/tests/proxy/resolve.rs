@@ -36,6 +36,13 @@ async fn a_target_is_followed_as_it_changes() {
     };
     until(from_fallback, "the fallback answers").await;
 
+    // Without a cluster nobody knows the number of a port by its name.
+    let mut named = workload();
+    named.target.port = Port::Name("http".to_owned());
+    named.timeouts.readiness = Some(Duration::from_millis(1));
+    scene.routes.send_replace(Arc::new(vec![named]));
+    until(async || scene.get("/").await.status == 500, "the name of the port is refused").await;
+
     // What does not resolve has no endpoint: requests are held, not refused.
     let mut nowhere = workload();
     nowhere.target.service = "no-such-host.invalid".to_owned();
