@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::forward::Answered;
@@ -16,8 +15,8 @@ use super::{End, Exchange, headers};
 use crate::endpoints::AtEndpoint;
 use crate::server::client::ActiveRequest;
 use crate::server::worker::Worker;
-use crate::upstream::Connection;
-use crate::upstream::connection::Interrupted;
+use crate::upstream;
+use crate::upstream::fault::{Fault, Interrupted};
 
 /// What a client gets after the head. The request departs when this is dropped: sent as a whole, or given up.
 #[derive(Debug)]
@@ -37,9 +36,7 @@ enum Content {
 /// The workload's own body.
 #[derive(Debug)]
 struct Forwarded {
-    incoming: Incoming,
-    /// What drives `incoming`; none when it is driven elsewhere, or has ended.
-    connection: Option<Box<Connection>>,
+    body: upstream::ResponseBody,
     at_endpoint: Option<AtEndpoint>,
     worker: Rc<Worker>,
     until: Option<Instant>,
@@ -76,26 +73,24 @@ impl ResponseBody {
 
 /// The workload's response as the client gets it.
 pub(crate) fn respond(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answered) -> Response<ResponseBody> {
-    let Answered { mut response, connection, at_endpoint, taken, body_state, until, .. } = answered;
+    let Answered { mut response, at_endpoint, body_state, .. } = answered;
     body_state.response_begun();
     exchange.answered(response.status());
     headers::to_client(&mut response);
-    let (head, incoming) = response.into_parts();
+    let (head, mut body) = response.into_parts();
+    if let Some(sending) = body.rest_of_request() {
+        worker.tasks.spawn_local(sending);
+    }
     let mut forwarded = Forwarded {
-        incoming,
-        connection: Some(connection),
+        until: body.until(),
+        body,
         at_endpoint: Some(at_endpoint),
         worker: worker.clone(),
-        until,
         idle: exchange.route.limits.idle,
         waiting_since: None,
     };
-    if taken.is_some_and(|taken| taken.at().is_none()) {
-        forwarded.drive_apart();
-    } else if forwarded.incoming.is_end_stream() {
+    if forwarded.body.is_end_stream() {
         forwarded.finish();
-    }
-    if forwarded.incoming.is_end_stream() {
         // hyper reads no further, and sends what there is of the head.
         exchange.ends(End::Finished);
     }
@@ -104,19 +99,11 @@ pub(crate) fn respond(worker: &Rc<Worker>, mut exchange: Exchange, answered: Ans
 }
 
 impl Forwarded {
-    /// The response begins before the request has ended. The request must go on even while the client does not read the
-    /// response, or a client that first sends everything would wait for ever.
-    fn drive_apart(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.worker.tasks.spawn_local(connection.run_to_end(self.until));
-        }
-    }
-
     /// All of the body has been read: the endpoint is free, and so is the connection.
     fn finish(&mut self) {
         let Some(at_endpoint) = self.at_endpoint.take() else { return };
         at_endpoint.succeeded();
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.body.connection() {
             // Before the place is free: who waits for it may take the connection.
             self.worker.pool.put(connection, at_endpoint.endpoint());
         }
@@ -130,20 +117,18 @@ impl Forwarded {
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let deadline = self.deadline();
-        let frame = match &mut self.connection {
-            Some(connection) => connection.poll_frame(cx, &mut self.incoming, deadline),
-            None => Pin::new(&mut self.incoming).poll_frame(cx).map_err(Interrupted::Broken),
-        };
+        let frame = self.body.poll_frame_before(cx, deadline);
         if frame.is_ready() {
             self.waiting_since = None;
         }
         match &frame {
-            Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => {}
+            Poll::Ready(Some(Ok(_))) if !self.body.is_end_stream() => {}
             Poll::Ready(Some(Err(error))) => {
-                if let (Interrupted::Broken(_), Some(at_endpoint)) = (error, &self.at_endpoint) {
+                if let (Interrupted::Broken(fault), Some(at_endpoint)) = (error, &self.at_endpoint)
+                    && fault.is_the_endpoints()
+                {
                     at_endpoint.failed();
                 }
-                self.connection = None;
             }
             Poll::Ready(_) => self.finish(),
             Poll::Pending => {}
@@ -168,8 +153,9 @@ impl Body for ResponseBody {
                 trail.sends(frame.data_ref().map_or(0, |data| data.len() as u64));
             }
             match read {
-                Some(Ok(_)) if !forwarded.incoming.is_end_stream() => {}
+                Some(Ok(_)) if !forwarded.body.is_end_stream() => {}
                 Some(Ok(_)) | None => exchange.ends(End::Finished),
+                Some(Err(Interrupted::Broken(Fault::Client(_)))) => exchange.ends(End::ClientGone),
                 Some(Err(Interrupted::Broken(_))) => exchange.ends(End::UpstreamFailed),
                 Some(Err(Interrupted::RequestTimeout)) => exchange.ends(End::Timeout),
             }
@@ -180,14 +166,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Text(text) => text.is_none(),
-            Content::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+            Content::Forwarded(forwarded) => forwarded.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Content::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+            Content::Forwarded(forwarded) => forwarded.body.size_hint(),
         }
     }
 }

@@ -15,9 +15,8 @@ use crate::endpoints::{AtEndpoint, EndpointSet, Entry, Waiting, Wish};
 use crate::routes::Route;
 use crate::server::client::Client;
 use crate::server::worker::Worker;
-use crate::upstream::connection::Patience;
-use crate::upstream::request_body::Taken;
-use crate::upstream::{Connection, RequestBody, Unanswered};
+use crate::upstream::patience::Patience;
+use crate::upstream::{RequestBody, ResponseBody, Unanswered};
 
 /// The pause after every endpoint has refused once; it doubles from time to time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -26,17 +25,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// A response whose body is still to come.
 pub(crate) struct Answered {
-    pub(crate) response: Response<Incoming>,
-    pub(crate) connection: Box<Connection>,
+    pub(crate) response: Response<ResponseBody>,
     pub(crate) at_endpoint: AtEndpoint,
-    /// Where the request has a body: when all of it was taken.
-    pub(crate) taken: Option<Taken>,
     /// What went wrong with the request's body.
     pub(crate) body_state: BodyState,
     /// The client's side of a change of protocol, where it asked for one.
     pub(crate) upgrade: Option<OnUpgrade>,
-    /// When the request is too late.
-    pub(crate) until: Option<Instant>,
 }
 
 /// Sends a request to one of its workload's endpoints, as soon as there is one.
@@ -59,15 +53,15 @@ pub(crate) async fn forward(
     if let Some(trail) = exchange.trail() {
         trail.reads(body_state.clone());
     }
-    let (body, taken) = RequestBody::of(body);
-    let mut request = Request::from_parts(head, body);
+    let mut request = Request::from_parts(head, RequestBody::of(body));
 
+    let body_unread = !matches!(request.body(), RequestBody::Empty);
     let limits = exchange.route.limits;
     let until = limits.request.map(|limit| exchange.began + limit);
     let mut attempts = Attempts { until, ..Attempts::default() };
     attempts.wish.pinned = session.as_ref().and_then(|session| session.given);
     loop {
-        let Some(at_endpoint) = attempts.enter(worker, client, exchange, taken.is_some()).await? else { continue };
+        let Some(at_endpoint) = attempts.enter(worker, client, exchange, body_unread).await? else { continue };
         let pooled = if attempts.only_new { None } else { worker.pool.take(at_endpoint.address()) };
         let connection = match pooled {
             Some(connection) => connection,
@@ -80,16 +74,15 @@ pub(crate) async fn forward(
             },
         };
         let used = connection.is_used();
-        let again = if used { copy(&request) } else { None };
         exchange.sent(at_endpoint.address(), attempts.began);
         let began = attempts.began.unwrap_or(exchange.began);
         let patience = Patience { until, after_sent: limits.response_header };
         match connection.send(request, began, patience).await {
-            Ok((mut response, connection)) => {
+            Ok(mut response) => {
                 if let Some(session) = session.filter(|_| !attempts.at_fallback) {
                     session.tell(at_endpoint.address(), response.headers_mut());
                 }
-                return Ok(Answered { response, connection, at_endpoint, taken, body_state, upgrade, until });
+                return Ok(Answered { response, at_endpoint, body_state, upgrade });
             }
             Err(Unanswered::RequestTimeout) => return Err(Refusal::RequestTimeout),
             Err(Unanswered::ResponseHeaderTimeout) => {
@@ -105,40 +98,30 @@ pub(crate) async fn forward(
                 request = *unsent;
                 Box::pin(attempts.failed(worker, exchange, at_endpoint, error.to_string())).await?;
             }
-            Err(Unanswered::Broken(error)) => match again {
-                Some(copy) => {
-                    request = copy;
-                    attempts.elsewhere(&at_endpoint);
+            Err(Unanswered::Broken(Some(sent), _)) if used && is_idempotent(sent.method()) => {
+                request = *sent;
+                attempts.elsewhere(&at_endpoint);
+            }
+            Err(Unanswered::Broken(_, fault)) => {
+                // A connection that was idle may have been closed for its age: no news of the endpoint's health.
+                if !used && fault.is_the_endpoints() {
+                    at_endpoint.failed();
                 }
-                None => {
-                    let clients = client.news.fault().map(Refusal::Unread).or_else(|| body_state.refusal());
-                    // A client that broke its upload off says nothing of the endpoint, nor does a connection that was idle.
-                    if !used && clients.is_none() && !error.is_user() {
-                        at_endpoint.failed();
-                    }
-                    return Err(clients.unwrap_or_else(|| Refusal::UpstreamFailed(error.to_string())));
-                }
-            },
+                return Err(Refusal::UpstreamFailed(fault.to_string()));
+            }
+            Err(Unanswered::Client(_)) => {
+                let clients = client.news.fault().map(Refusal::Unread).or_else(|| body_state.refusal());
+                return Err(clients.unwrap_or(Refusal::BadRequest("the body broke off")));
+            }
         }
         worker.metrics.resent.inc();
         attempts.began = Some(Instant::now());
     }
 }
 
-/// A request that may be sent twice: its method is idempotent (RFC 9110, section 9.2.2) and it has no body.
-fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    );
-    if !idempotent || !matches!(request.body(), RequestBody::Empty) {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+/// Whether a request may be sent twice, if it has no body (RFC 9110, section 9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
 /// What has been tried in vain.

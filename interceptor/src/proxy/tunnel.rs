@@ -10,7 +10,6 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -18,15 +17,18 @@ use super::forward::Answered;
 use super::{End, Exchange, Refusal, ResponseBody, headers};
 use crate::endpoints::AtEndpoint;
 use crate::server::worker::Worker;
+use crate::upstream::Stream;
 
 /// Tells the client that the protocol changes, and joins the two connections when it has. The request stays in flight until
 /// both directions have ended.
 pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answered) -> Response<ResponseBody> {
-    let Answered { mut response, connection, at_endpoint, upgrade, .. } = answered;
-    let (Some(client), Some((endpoint, read))) = (upgrade, connection.into_upgraded()) else {
+    let Answered { response, at_endpoint, upgrade, .. } = answered;
+    let (head, body) = response.into_parts();
+    let (Some(client), Some((endpoint, read))) = (upgrade, body.into_upgraded()) else {
         let what = "it changed the protocol though nobody asked for it".to_owned();
         return Refusal::UpstreamFailed(what).into_response(Some(exchange));
     };
+    let mut response = Response::from_parts(head, ResponseBody::empty());
     exchange.answered(response.status());
     at_endpoint.succeeded();
     let protocol = response.headers().get(UPGRADE).cloned();
@@ -39,12 +41,12 @@ pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answer
         response.headers_mut().insert(UPGRADE, protocol);
     }
     worker.tasks.spawn_local(join(client, endpoint, read, exchange, at_endpoint, farewell));
-    response.map(|_| ResponseBody::empty())
+    response
 }
 
 async fn join(
     client: OnUpgrade,
-    endpoint: TcpStream,
+    endpoint: Stream,
     read: Bytes,
     mut exchange: Exchange,
     at_endpoint: AtEndpoint,

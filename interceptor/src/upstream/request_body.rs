@@ -1,14 +1,12 @@
 //! The body of a request on its way to an endpoint.
 
-use std::cell::Cell;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
 
+use super::http1::encode::Length;
 use crate::proxy::{BodyError, ClientBody};
 
 /// What is sent to an endpoint after the head: nothing, or what the client sends, as it comes.
@@ -18,38 +16,29 @@ pub(crate) enum RequestBody {
     Empty,
     /// The client's body.
     Streaming {
+        /// What was taken and given back, since nothing was sent.
+        ahead: Option<Bytes>,
         /// What comes from the client. hyper answers `Expect: 100-continue` when it is first read.
         incoming: ClientBody,
-        /// Told when all of it has been taken.
-        taken: Taken,
     },
 }
 
-/// When the last of a request's body was taken for sending.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Taken(Rc<Cell<Option<Instant>>>);
-
-impl Taken {
-    /// The instant, or none while there is more to come.
-    pub(crate) fn at(&self) -> Option<Instant> {
-        self.0.get()
-    }
-
-    fn now(&self) {
-        if self.0.get().is_none() {
-            self.0.set(Some(Instant::now()));
-        }
-    }
-}
-
 impl RequestBody {
-    /// The body that a client sends, and how to learn that all of it has been taken; none where there is no body.
-    pub(crate) fn of(incoming: ClientBody) -> (Self, Option<Taken>) {
+    /// The body that a client sends.
+    pub(crate) fn of(incoming: ClientBody) -> Self {
         if incoming.is_end_stream() {
-            return (Self::Empty, None);
+            return Self::Empty;
         }
-        let taken = Taken::default();
-        (Self::Streaming { incoming, taken: taken.clone() }, Some(taken))
+        Self::Streaming { ahead: None, incoming }
+    }
+
+    /// How its end is told to an endpoint.
+    pub(super) fn length(&self) -> Length {
+        match (self, self.size_hint().exact()) {
+            (Self::Empty, _) => Length::Empty,
+            (_, Some(bytes)) => Length::Exact(bytes),
+            (_, None) => Length::Chunked,
+        }
     }
 }
 
@@ -60,27 +49,33 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Streaming { incoming, taken } => {
-                let frame = Pin::new(&mut *incoming).poll_frame(cx);
-                if matches!(frame, Poll::Ready(None)) || incoming.is_end_stream() {
-                    taken.now();
-                }
-                frame
-            }
+            Self::Streaming { ahead, incoming } => match ahead.take() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                None => Pin::new(incoming).poll_frame(cx),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Streaming { ahead, incoming } => ahead.is_none() && incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Streaming { ahead, incoming } => {
+                let ahead = ahead.as_ref().map_or(0, |data| data.len() as u64);
+                let rest = incoming.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower() + ahead);
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper + ahead);
+                }
+                hint
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ mod resolve;
 mod scene;
 mod shutdown;
 mod static_routes;
+mod strict;
 mod tls;
 mod tools;
 mod traces;

@@ -1,0 +1,145 @@
+//! A request on its way out.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::RequestBody;
+use super::http1::encode::WrongLength;
+use super::io::Io;
+use crate::proxy::BodyError;
+
+/// How far a request has been sent.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// Where the rest of the body comes from.
+    body: RequestBody,
+    stage: Stage,
+    /// Something of the request has been given to the stream, so the endpoint may have seen it.
+    begun: bool,
+    /// The body's first piece, taken before anything has been sent: it goes back if nothing ever is.
+    first: Option<Bytes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The body has not been taken as a whole.
+    Body,
+    /// Everything has been taken; something of it waits to be written.
+    Last,
+    /// The request has been sent.
+    Done,
+    /// The endpoint takes no more, or the client gives no more.
+    GivenUp,
+}
+
+/// Why a request can't be sent as a whole.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The endpoint takes no more. A response may have come all the same.
+    Stream(io::Error),
+    /// The client broke off.
+    Client(BodyError),
+    /// The client sends another body than it said.
+    Length(WrongLength),
+}
+
+impl Sending {
+    /// Nothing to send.
+    pub(super) fn nothing() -> Self {
+        Self { body: RequestBody::Empty, stage: Stage::Done, begun: false, first: None }
+    }
+
+    /// A request whose head is in the stream's buffer, and whose body is this.
+    pub(super) fn begin(body: RequestBody) -> Self {
+        let stage = if matches!(body, RequestBody::Empty) { Stage::Last } else { Stage::Body };
+        Self { body, stage, begun: false, first: None }
+    }
+
+    /// Whether the endpoint may have seen something of it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether there is more to send, and someone to take it.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self.stage, Stage::Body | Stage::Last)
+    }
+
+    /// Whether all of it has been sent.
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Sends no more; the client learns that its body is not wanted.
+    pub(super) fn give_up(&mut self) {
+        self.stage = Stage::GivenUp;
+        self.body = RequestBody::Empty;
+    }
+
+    /// The body as it was: where there was none, or nothing of it has been sent.
+    pub(super) fn take_back(&mut self) -> Option<RequestBody> {
+        let mut body = std::mem::replace(&mut self.body, RequestBody::Empty);
+        match &mut body {
+            RequestBody::Empty => {}
+            RequestBody::Streaming { .. } if self.begun => return None,
+            RequestBody::Streaming { ahead, .. } => *ahead = self.first.take(),
+        }
+        Some(body)
+    }
+
+    /// Sends what can be sent now; ready when all of it has been.
+    pub(super) fn poll<S>(&mut self, cx: &mut Context<'_>, io: &mut Io<S>) -> Poll<Result<(), Stopped>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            self.take_from_client(cx, io)?;
+            if io.outgoing.is_empty() {
+                ready!(io.poll_flush(cx)).map_err(Stopped::Stream)?;
+                if self.stage == Stage::Last {
+                    self.stage = Stage::Done;
+                }
+                return if self.goes_on() { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
+            ready!(io.poll_write(cx)).map_err(Stopped::Stream)?;
+            self.begun = true;
+            self.first = None;
+        }
+    }
+
+    /// Takes as much of the body as there is room for; of a request that has not begun, one piece at most.
+    fn take_from_client<S>(&mut self, cx: &mut Context<'_>, io: &mut Io<S>) -> Result<(), Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        while self.stage == Stage::Body && io.outgoing.has_room() {
+            let trailers = if self.body.is_end_stream() {
+                None
+            } else if self.first.is_some() {
+                return Ok(());
+            } else {
+                match Pin::new(&mut self.body).poll_frame(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Some(Err(error))) => return Err(Stopped::Client(error)),
+                    Poll::Ready(None) => None,
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => {
+                            self.first = (!self.begun && !data.is_empty()).then(|| data.clone());
+                            io.outgoing.data(data).map_err(Stopped::Length)?;
+                            continue;
+                        }
+                        Err(frame) => frame.into_trailers().ok(),
+                    },
+                }
+            };
+            io.outgoing.end(trailers.as_ref()).map_err(Stopped::Length)?;
+            self.stage = Stage::Last;
+        }
+        Ok(())
+    }
+}
