@@ -32,6 +32,7 @@ tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or
 	tools/kafka/fetch
 	tools/etcd/build
 	tools/h2spec/build
+	interceptor/tests/grpc/build
 	tools/debian-packages curl nghttp2-client python3-prometheus-client
 
 clean: ## remove what was built here; servers stay in ~/.cache/plimsoll

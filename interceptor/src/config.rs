@@ -19,6 +19,7 @@ pub(crate) use shown::shown;
 use crate::observe::AccessLogFormat;
 use crate::proxy::forwarded::TrustedProxies;
 use crate::server::tls::TlsConfig;
+use crate::upstream::tls::UpstreamTlsConfig;
 
 /// How the interceptor proxies and what it listens on.
 ///
@@ -144,6 +145,10 @@ pub struct Config {
     )]
     pub affinity_key: Secret,
 
+    /// Requests at once on one HTTP/2 connection to an endpoint; over it, or over what the endpoint takes, one more is opened.
+    #[arg(long, env = "PLIMSOLL_UPSTREAM_MAX_STREAMS", value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    pub upstream_max_streams: u32,
+
     /// A client that has begun a request must have sent its head within this time, or is cut off.
     #[arg(long, env = "PLIMSOLL_HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "10s")]
     pub header_read_timeout: Duration,
@@ -226,6 +231,11 @@ pub struct Config {
     #[command(flatten)]
     #[serde(flatten)]
     pub tls: TlsConfig,
+
+    /// TLS to workloads.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub upstream_tls: UpstreamTlsConfig,
 }
 
 /// How errors are written.

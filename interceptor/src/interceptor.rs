@@ -31,6 +31,7 @@ use crate::server::listener::{self, Listeners};
 use crate::server::threads::{self, Shared, Stops, Thread};
 use crate::server::tls::{Certificates, Door, TlsError};
 use crate::server::worker::Settings;
+use crate::upstream::tls::Trust;
 
 /// What an interceptor stands on.
 #[derive(Debug)]
@@ -78,6 +79,7 @@ pub struct Interceptor {
     proxy_addr: SocketAddr,
     proxy_tls_addr: Option<SocketAddr>,
     certificates: Option<Certificates>,
+    trust: Arc<Trust>,
     admin: tokio::net::TcpListener,
     admin_addr: SocketAddr,
     tables: Tables,
@@ -119,6 +121,7 @@ impl Interceptor {
         let (tls, certificates) = tls.unzip();
         let proxy_tls_addr = tls.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         let proxy = Listeners { plain: proxy, tls };
+        let trust = Arc::new(Trust::load(&config.upstream_tls)?);
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         // Random: a clock that was set back would give an old run's number again.
@@ -141,6 +144,7 @@ impl Interceptor {
             proxy_addr,
             proxy_tls_addr,
             certificates,
+            trust,
             admin,
             admin_addr,
             tables,
@@ -191,6 +195,7 @@ impl Interceptor {
             proxy_addr,
             proxy_tls_addr,
             certificates,
+            trust,
             admin,
             admin_addr,
             tables,
@@ -210,7 +215,8 @@ impl Interceptor {
         let settings = Settings::new(&config, count, observer);
         let most = if config.max_connections == 0 { crowd::default_most() } else { config.max_connections };
         let crowd = Crowd::new(most, count, metrics.clone());
-        let shared = Shared { settings, metrics: metrics.clone(), table: table.clone(), crowd, stops: stops.clone() };
+        let shared =
+            Shared { settings, metrics: metrics.clone(), table: table.clone(), trust, crowd, stops: stops.clone() };
         let threads = threads::start(&proxy, count, &shared).map_err(Error::Threads)?;
         drop(proxy);
 

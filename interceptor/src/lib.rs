@@ -33,3 +33,4 @@ pub use observe::{AccessLogFormat, TracesError};
 pub use proxy::forwarded::{NoNetwork, TrustedProxies};
 pub use resolve::resolve_by_dns;
 pub use server::tls::{ClientAuth, TlsConfig, TlsError, TlsVersion};
+pub use upstream::tls::UpstreamTlsConfig;

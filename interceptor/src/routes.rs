@@ -18,6 +18,7 @@ use crate::ledger::{Ledger, Totals};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routing::Index;
 use crate::static_routes::StaticRoutes;
+use crate::upstream::Backend;
 
 /// How long a request waits before it goes to the fallback, where nobody says (the add-on's time).
 const FALLBACK_AFTER: Duration = Duration::from_secs(30);
@@ -43,6 +44,10 @@ pub(crate) struct Route {
     pub(crate) static_routes: StaticRoutes,
     /// Where a client's requests stay at one endpoint.
     pub(crate) sessions: Option<Sessions>,
+    /// What its endpoints speak.
+    pub(crate) backend: Backend,
+    /// What is spoken with the fallback, where there is one.
+    pub(crate) fallback_backend: Option<Backend>,
     /// Cancelled when the workload has no route any more: requests held for it must not wait on.
     pub(crate) gone: CancellationToken,
 }
@@ -147,6 +152,7 @@ impl Tables {
 
     fn new_route(&self, workload: &Workload, before: Option<&Route>) -> Route {
         let options = self.options(workload);
+        let fallback = workload.cold_start.fallback.as_ref();
         let endpoints = self.endpoints.of(&workload.id);
         endpoints.configure(&options);
         let cold_start = ColdStart::of(workload, &self.endpoints);
@@ -161,6 +167,8 @@ impl Tables {
             cold_start,
             static_routes: StaticRoutes::of(workload),
             sessions: options.sessions,
+            backend: Backend::of(workload, &workload.target.service),
+            fallback_backend: fallback.map(|fallback| Backend::of(workload, &fallback.service)),
             gone: before.map(|route| route.gone.clone()).unwrap_or_default(),
         }
     }

@@ -252,8 +252,6 @@ async fn after(stop: &CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn headers_are_pairs_and_what_is_wrong_with_them_is_said_without_their_values() {
         let metadata = super::metadata("Authorization=Bearer a=b, x-team = ships ,").unwrap();

@@ -16,7 +16,7 @@ use crate::routes::Route;
 use crate::server::client::Client;
 use crate::server::worker::Worker;
 use crate::upstream::patience::Patience;
-use crate::upstream::{RequestBody, ResponseBody, Unanswered};
+use crate::upstream::{Backend, Line, RequestBody, ResponseBody, Unanswered};
 
 /// The pause after every endpoint has refused once; it doubles from time to time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -62,22 +62,23 @@ pub(crate) async fn forward(
     attempts.wish.pinned = session.as_ref().and_then(|session| session.given);
     loop {
         let Some(at_endpoint) = attempts.enter(worker, client, exchange, body_unread).await? else { continue };
-        let pooled = if attempts.only_new { None } else { worker.pool.take(at_endpoint.address()) };
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => match Box::pin(worker.connect(at_endpoint.address(), limits.connect, until)).await {
-                Ok(connection) => connection,
+        let (_, backend) = attempts.target(&exchange.route);
+        let (address, wants_upgrade) = (at_endpoint.address(), upgrade.is_some());
+        let line = match worker.line(backend, address, wants_upgrade, attempts.only_new) {
+            Some(line) => line,
+            None => match Box::pin(worker.connect(backend, address, wants_upgrade, limits.connect, until)).await {
+                Ok(line) => line,
                 Err(error) => {
                     Box::pin(attempts.failed(worker, exchange, at_endpoint, error.to_string())).await?;
                     continue;
                 }
             },
         };
-        let used = connection.is_used();
-        exchange.sent(at_endpoint.address(), attempts.began);
+        let (used, shared) = (line.is_used(), matches!(line, Line::Shared(_)));
+        exchange.sent(address, attempts.began);
         let began = attempts.began.unwrap_or(exchange.began);
         let patience = Patience { until, after_sent: limits.response_header };
-        match connection.send(request, began, patience).await {
+        match line.send(request, began, patience).await {
             Ok(mut response) => {
                 if let Some(session) = session.filter(|_| !attempts.at_fallback) {
                     session.tell(at_endpoint.address(), response.headers_mut());
@@ -90,7 +91,9 @@ pub(crate) async fn forward(
                 return Err(Refusal::ResponseHeaderTimeout);
             }
             // The endpoint closed an idle connection: its good right, and no news of its health.
-            Err(Unanswered::Unsent(unsent, _)) if used => {
+            Err(Unanswered::Unsent(unsent, _))
+                if used && !(shared && std::mem::replace(&mut attempts.refused, true)) =>
+            {
                 request = *unsent;
                 attempts.elsewhere(&at_endpoint);
             }
@@ -98,7 +101,7 @@ pub(crate) async fn forward(
                 request = *unsent;
                 Box::pin(attempts.failed(worker, exchange, at_endpoint, error.to_string())).await?;
             }
-            Err(Unanswered::Broken(Some(sent), _)) if used && is_idempotent(sent.method()) => {
+            Err(Unanswered::Broken(Some(sent), _)) if used && !attempts.only_new && is_idempotent(sent.method()) => {
                 request = *sent;
                 attempts.elsewhere(&at_endpoint);
             }
@@ -135,6 +138,8 @@ struct Attempts {
     wish: Wish,
     /// Connections that have been used before are not trusted any more.
     only_new: bool,
+    /// A connection of HTTP/2 has refused it before.
+    refused: bool,
     failures: u32,
     first_failure: Option<Instant>,
     /// The workload has been waited for in vain.
@@ -142,11 +147,11 @@ struct Attempts {
 }
 
 impl Attempts {
-    /// Where the request goes now.
-    fn target<'a>(&self, route: &'a Route) -> &'a Arc<EndpointSet> {
-        match &route.cold_start.fallback {
-            Some(fallback) if self.at_fallback => fallback,
-            _ => &route.endpoints,
+    /// Where the request goes now, and what is spoken there.
+    fn target<'a>(&self, route: &'a Route) -> (&'a Arc<EndpointSet>, &'a Backend) {
+        match (&route.cold_start.fallback, &route.fallback_backend) {
+            (Some(fallback), Some(backend)) if self.at_fallback => (fallback, backend),
+            _ => (&route.endpoints, &route.backend),
         }
     }
 
@@ -158,9 +163,9 @@ impl Attempts {
         exchange: &mut Exchange,
         body_unread: bool,
     ) -> Result<Option<AtEndpoint>, Refusal> {
-        match self.target(&exchange.route).enter(exchange.began, &self.wish, worker.random()) {
+        match self.target(&exchange.route).0.enter(exchange.began, &self.wish, worker.random()) {
             Entry::Now(at_endpoint) => Ok(Some(at_endpoint)),
-            _ if exchange.counts() && self.target(&exchange.route).is_unresolvable() => Err(Refusal::PortUnknown),
+            _ if exchange.counts() && self.target(&exchange.route).0.is_unresolvable() => Err(Refusal::PortUnknown),
             Entry::Wait(waiting) => Box::pin(self.wait(client, exchange, waiting, body_unread)).await,
             Entry::Full { without_endpoint, .. } if without_endpoint && !hold::may_be_held(exchange) => {
                 Err(Refusal::NoEndpoint)
@@ -226,7 +231,7 @@ impl Attempts {
             return Err(Refusal::UpstreamFailed(error));
         }
         self.failures += 1;
-        let endpoints = u32::try_from(self.target(&exchange.route).now().len()).unwrap_or(u32::MAX).max(1);
+        let endpoints = u32::try_from(self.target(&exchange.route).0.now().len()).unwrap_or(u32::MAX).max(1);
         if self.failures.is_multiple_of(endpoints) {
             let doublings = (self.failures / endpoints - 1).min(10);
             let pause = (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE);

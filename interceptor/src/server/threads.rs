@@ -19,6 +19,7 @@ use super::listener::{Accepted, Entrances, Listeners};
 use super::worker::{SWEEP, Settings, Worker};
 use crate::metrics::Metrics;
 use crate::routes::Table;
+use crate::upstream::tls::Trust;
 
 /// A thread with so many more connections than another gives new ones away: a few long-lived connections that carry most
 /// requests must not meet on one thread.
@@ -27,6 +28,9 @@ const IMBALANCE: usize = 2;
 const HANDED_AT_ONCE: usize = 64;
 /// After accepting has failed, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// What connections to endpoints have at the end to say so; nobody is waiting on them.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// When the threads stop.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) table: Arc<ArcSwap<Table>>,
     pub(crate) crowd: Arc<Crowd>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) stops: Stops,
 }
 
@@ -124,8 +129,8 @@ async fn run(
     shared: Shared,
 ) -> io::Result<()> {
     let entrances = Entrances::new(listeners)?;
-    let Shared { settings, metrics, table, crowd, stops } = shared;
-    let worker = Worker::new(settings, metrics, table);
+    let Shared { settings, metrics, table, trust, crowd, stops } = shared;
+    let worker = Worker::new(settings, metrics, table, trust);
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -168,11 +173,17 @@ async fn run(
     worker.tasks.close();
     loop {
         tokio::select! {
-            () = worker.tasks.wait() => return Ok(()),
+            () = worker.tasks.wait() => break,
             () = stops.abort.cancelled() => return Ok(()),
             now = sweep.tick() => worker.sweep(now),
         }
     }
+    tokio::select! {
+        () = worker.lines.close() => {}
+        () = stops.abort.cancelled() => {}
+        () = tokio::time::sleep(LAST_WORDS) => {}
+    }
+    Ok(())
 }
 
 /// Serves a connection here, or gives it to a thread that has fewer.

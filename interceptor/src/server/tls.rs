@@ -18,6 +18,7 @@ use std::path::PathBuf;
 pub(crate) use certificates::Certificates;
 pub(crate) use door::{Door, Pass};
 pub(crate) use metrics::TlsMetrics;
+pub(crate) use pair::{certificates, private_key};
 pub use settings::{ClientAuth, TlsConfig, TlsVersion};
 
 /// Why TLS can't be offered, or something of it can't be used.

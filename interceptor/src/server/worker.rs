@@ -27,9 +27,11 @@ use crate::observe::Observer;
 use crate::proxy::BodyLimits;
 use crate::proxy::forwarded::TrustedProxies;
 use crate::routes::Table;
-use crate::upstream::Connection;
 use crate::upstream::connection::Life;
+use crate::upstream::http2::Terms;
 use crate::upstream::pool::{self, Pool};
+use crate::upstream::tls::Trust;
+use crate::upstream::{Backend, Line, Lines};
 
 /// Between two looks at all connections of a thread. Timeouts of idle connections are as fine as this.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
@@ -56,6 +58,7 @@ pub(crate) struct Settings {
     client_idle_timeout: Duration,
     client_write_timeout: Option<Duration>,
     pool: pool::Bounds,
+    http2: Terms,
 }
 
 impl Settings {
@@ -86,6 +89,7 @@ impl Settings {
                 per_endpoint: share(config.max_idle_conns_per_host),
                 idle: config.upstream_idle_timeout,
             },
+            http2: Terms { max_streams: config.upstream_max_streams as usize, idle: config.upstream_idle_timeout },
         }
     }
 }
@@ -95,6 +99,7 @@ pub(crate) struct Worker {
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pool: Pool,
+    pub(crate) lines: Lines,
     /// Everything that must end before the thread may.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when requests shall end and no new ones come.
@@ -119,10 +124,16 @@ struct Watched {
 
 impl Worker {
     /// A worker without a connection.
-    pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>, table: Arc<ArcSwap<Table>>) -> Rc<Self> {
+    pub(crate) fn new(
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        table: Arc<ArcSwap<Table>>,
+        trust: Arc<Trust>,
+    ) -> Rc<Self> {
         let tasks = TaskTracker::new();
         Rc::new(Self {
             pool: Pool::new(settings.pool),
+            lines: Lines::new(trust, settings.http2, metrics.clone()),
             protocol: serving::protocol(&settings, tasks.clone()),
             settings,
             metrics,
@@ -146,13 +157,26 @@ impl Worker {
         self.random.borrow_mut().next_u64()
     }
 
+    /// What is open already for a request to this endpoint. `upgrade`: it wants to change the protocol; `only_new`: connections
+    /// that others have used are not trusted.
+    pub(crate) fn line(&self, backend: &Backend, endpoint: SocketAddr, upgrade: bool, only_new: bool) -> Option<Line> {
+        if only_new {
+            return None;
+        }
+        // The name, which only TLS has, costs an atomic operation; the rest is copied.
+        let origin = backend.at(endpoint);
+        self.lines.shared(backend, &origin, upgrade).or_else(|| self.pool.take(&origin).map(Line::Own))
+    }
+
     /// A new connection to an endpoint, made within this time and before `until`.
     pub(crate) async fn connect(
         &self,
+        backend: &Backend,
         endpoint: SocketAddr,
+        upgrade: bool,
         within: Option<Duration>,
         until: Option<Instant>,
-    ) -> io::Result<Box<Connection>> {
+    ) -> io::Result<Line> {
         let now = Instant::now();
         let within = within.into_iter().chain(until.map(|until| until - now)).min().unwrap_or(Duration::MAX);
         // Up to a tenth less, so that connections made together do not end together.
@@ -161,12 +185,7 @@ impl Worker {
             until: now + self.settings.upstream_max_age.mul_f64(share),
             uses: ((f64::from(self.settings.upstream_max_uses) * share) as u32).max(1),
         };
-        let outcome = Connection::open(endpoint, within, life).await;
-        match &outcome {
-            Ok(_) => self.metrics.connects.inc(),
-            Err(_) => self.metrics.connect_failures.inc(),
-        };
-        outcome
+        self.lines.open(backend, endpoint, upgrade, within, life).await
     }
 
     /// Serves a client from now on.
@@ -203,6 +222,7 @@ impl Worker {
     /// Ends what has been idle for too long.
     pub(crate) fn sweep(&self, now: Instant) {
         self.pool.sweep(now);
+        self.lines.sweep(now);
         self.show_pool(self.pool.len());
         for watched in self.clients.borrow_mut().values_mut() {
             watched.stalled = if watched.served.client.is_stalled() { watched.stalled + SWEEP } else { Duration::ZERO };

@@ -1,15 +1,11 @@
 //! One HTTP/1.1 connection to an endpoint.
 
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Frame;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::fault::{Fault, Interrupted, Unanswered};
@@ -18,13 +14,13 @@ use super::http1::head;
 use super::io::Io;
 use super::patience::{Over, Patience, Timer};
 use super::sending::{Sending, Stopped};
-use super::{RequestBody, ResponseBody, Stream};
+use super::{Origin, RequestBody, ResponseBody, Stream};
 use crate::proxy::BodyError;
 
 /// A connection, idle or with one request on it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    address: SocketAddr,
+    origin: Origin,
     io: Io<Stream>,
     timer: Timer,
     /// What of the present request is still to be sent.
@@ -52,21 +48,10 @@ pub(crate) struct Life {
 }
 
 impl Connection {
-    /// Connects to an endpoint.
-    ///
-    /// # Errors
-    /// Where it refuses, or does not answer in time.
-    pub(crate) async fn open(address: SocketAddr, within: Duration, life: Life) -> io::Result<Box<Self>> {
-        let stream = tokio::time::timeout(within, TcpStream::connect(address)).await??;
-        // Heads and bodies are written whole; waiting for more would only delay them.
-        stream.set_nodelay(true)?;
-        Ok(Self::over(Stream::Plain(stream), address, life))
-    }
-
     /// Speaks HTTP/1.1 over a stream to an endpoint.
-    pub(crate) fn over(stream: Stream, address: SocketAddr, life: Life) -> Box<Self> {
+    pub(crate) fn over(stream: Stream, origin: Origin, life: Life) -> Box<Self> {
         Box::new(Self {
-            address,
+            origin,
             io: Io::new(stream),
             timer: Timer::default(),
             sending: Sending::nothing(),
@@ -81,8 +66,8 @@ impl Connection {
     }
 
     /// Where it goes.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Whether it has carried a request before: then the endpoint may be closing it just now.

@@ -27,6 +27,12 @@ pub(crate) enum Fault {
     /// The client broke off in the middle of the request.
     #[error("{0}")]
     Client(#[source] BodyError),
+    /// HTTP/2 says so; the endpoint's reason goes on to the client.
+    #[error("{0}")]
+    Http2(#[from] h2::Error),
+    /// What was to be sent can be no request of HTTP/2.
+    #[error("its head can't be sent over HTTP/2: {0}")]
+    Head(#[source] http::Error),
     /// What was to be sent is no request.
     #[error("{0}")]
     Request(#[from] WrongLength),

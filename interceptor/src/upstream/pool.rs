@@ -2,13 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Connection;
+use super::{Connection, Origin};
 use crate::endpoints::Endpoint;
 
 /// Bounds of a pool.
@@ -32,7 +31,7 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Idle {
     count: usize,
-    by_endpoint: HashMap<SocketAddr, OfEndpoint>,
+    by_endpoint: HashMap<Origin, OfEndpoint>,
 }
 
 #[derive(Debug)]
@@ -51,9 +50,9 @@ impl Pool {
     }
 
     /// The connection used last: the others may grow old and be closed, so that no more stay than are needed.
-    pub(crate) fn take(&self, endpoint: SocketAddr) -> Option<Box<Connection>> {
+    pub(crate) fn take(&self, origin: &Origin) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        let connection = idle.by_endpoint.get_mut(&endpoint)?.connections.pop()?;
+        let connection = idle.by_endpoint.get_mut(origin)?.connections.pop()?;
         idle.count -= 1;
         Some(connection)
     }
@@ -69,7 +68,7 @@ impl Pool {
             return;
         }
         let fresh = || OfEndpoint { endpoint: endpoint.clone(), connections: Vec::new() };
-        let of_endpoint = idle.by_endpoint.entry(connection.address()).or_insert_with(fresh);
+        let of_endpoint = idle.by_endpoint.entry(connection.origin().clone()).or_insert_with(fresh);
         if !Arc::ptr_eq(&of_endpoint.endpoint, endpoint) {
             of_endpoint.endpoint = endpoint.clone();
         }

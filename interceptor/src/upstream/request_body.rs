@@ -32,6 +32,17 @@ impl RequestBody {
         Self::Streaming { ahead: None, incoming }
     }
 
+    /// The same body before these bytes were taken from it.
+    pub(super) fn behind(self, taken: Bytes) -> Self {
+        match self {
+            Self::Streaming { ahead: None, incoming } => {
+                Self::Streaming { ahead: (!taken.is_empty()).then_some(taken), incoming }
+            }
+            // What was ahead has not been taken, so nothing has.
+            same => same,
+        }
+    }
+
     /// How its end is told to an endpoint.
     pub(super) fn length(&self) -> Length {
         match (self, self.size_hint().exact()) {

@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::future::LocalBoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::fault::Interrupted;
+use super::http2::Download;
 use super::{Connection, Stream};
 
 /// What an endpoint answers. Dropping it before its end ends the connection.
@@ -28,6 +30,8 @@ enum Over {
     Own(Box<Connection>),
     /// A connection on which another task still sends the request.
     Shared(Rc<RefCell<Box<Connection>>>, Stays),
+    /// A connection of HTTP/2, among others.
+    Stream(Box<Download>),
     /// The body has ended, and the connection has been given away; or it broke.
     Nothing,
 }
@@ -45,7 +49,10 @@ impl ResponseBody {
     /// Where the response begins before the request has ended: what sends the rest of the request, to be run apart. The
     /// request must go on even while the client does not read the response, or a client that first sends everything would
     /// wait for ever.
-    pub(crate) fn rest_of_request(&mut self) -> Option<impl Future<Output = ()> + use<>> {
+    pub(crate) fn rest_of_request(&mut self) -> Option<LocalBoxFuture<'static, ()>> {
+        if let Over::Stream(download) = &mut self.over {
+            return download.rest_of_request();
+        }
         let connection = match std::mem::replace(&mut self.over, Over::Nothing) {
             Over::Own(connection) if connection.still_sends() => Rc::new(RefCell::new(connection)),
             other => {
@@ -55,7 +62,7 @@ impl ResponseBody {
         };
         let (stays, given_up) = oneshot::channel();
         self.over = Over::Shared(connection.clone(), Stays(Some(stays)));
-        Some(send_rest(connection, given_up, self.until))
+        Some(Box::pin(send_rest(connection, given_up, self.until)))
     }
 
     /// The connection, once all of the body has been read: it may carry another request.
@@ -71,7 +78,7 @@ impl ResponseBody {
                 stays.go_on();
                 None
             }
-            Over::Nothing => None,
+            Over::Stream(_) | Over::Nothing => None,
         }
     }
 
@@ -89,6 +96,7 @@ impl ResponseBody {
         let frame = match &mut self.over {
             Over::Own(connection) => connection.poll_frame(cx, deadline),
             Over::Shared(connection, _) => connection.borrow_mut().poll_frame(cx, deadline),
+            Over::Stream(download) => return download.poll_frame(cx, deadline),
             Over::Nothing => return Poll::Ready(None),
         };
         if let Poll::Ready(Some(Err(_))) = frame {
@@ -103,6 +111,12 @@ impl ResponseBody {
             Over::Own(connection) => connection.into_upgraded(),
             _ => None,
         }
+    }
+}
+
+impl From<Download> for ResponseBody {
+    fn from(download: Download) -> Self {
+        Self { until: download.until(), over: Over::Stream(Box::new(download)) }
     }
 }
 
@@ -148,6 +162,7 @@ impl Body for ResponseBody {
         match &self.over {
             Over::Own(connection) => connection.body().has_ended(),
             Over::Shared(connection, _) => connection.borrow().body().has_ended(),
+            Over::Stream(download) => download.is_end_stream(),
             Over::Nothing => true,
         }
     }
@@ -156,6 +171,7 @@ impl Body for ResponseBody {
         let left = match &self.over {
             Over::Own(connection) => connection.body().left(),
             Over::Shared(connection, _) => connection.borrow().body().left(),
+            Over::Stream(download) => download.left(),
             Over::Nothing => Some(0),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)

@@ -93,7 +93,6 @@ impl Pair {
     }
 
     /// A server that shows this certificate, and wants one of its clients where an authority for these is given.
-    #[allow(dead_code, reason = "for the workloads that come next")]
     pub fn server(&self, clients: Option<&Authority>, alpn: &[&str]) -> TlsAcceptor {
         let provider = Arc::new(ring::default_provider());
         let builder =

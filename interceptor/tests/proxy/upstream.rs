@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::certs::Pair;
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -25,7 +28,31 @@ pub struct Upstream {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
     pub requests: Arc<AtomicUsize>,
+    /// Requests that wait for an answer which never comes, or never ends.
+    pub waiting: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
+}
+
+/// What a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    Http1,
+    Http2,
+    Http1Tls,
+    Http2Tls,
+    /// As its client likes.
+    BothTls,
+}
+
+impl Speaks {
+    fn alpn(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Http1 | Self::Http2 => None,
+            Self::Http1Tls => Some(&["http/1.1"]),
+            Self::Http2Tls => Some(&["h2"]),
+            Self::BothTls => Some(&["h2", "http/1.1"]),
+        }
+    }
 }
 
 impl Upstream {
@@ -35,17 +62,27 @@ impl Upstream {
     }
 
     pub fn on(listener: TcpListener) -> Self {
-        let requests = Arc::new(AtomicUsize::new(0));
-        let seen = requests.clone();
-        Self::accepting(listener, requests, move |stream, _| {
-            let seen = seen.clone();
-            let service = service_fn(move |request| {
-                seen.fetch_add(1, Ordering::SeqCst);
-                async { Ok::<_, Infallible>(answer(request).await) }
-            });
+        let seen = Seen::default();
+        Self::accepting(listener, seen.clone(), move |stream, _| serve(stream, false, seen.clone()))
+    }
+
+    /// The same server with other protocols; over TLS it shows this certificate.
+    pub async fn speaking(speaks: Speaks, pair: &Pair) -> Self {
+        Self::behind(speaks, speaks.alpn().map(|alpn| pair.server(None, alpn))).await
+    }
+
+    /// The same server with TLS of the test's making.
+    pub async fn behind(speaks: Speaks, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let seen = Seen::default();
+        Self::accepting(listener, seen.clone(), move |stream, _| {
+            let (seen, tls) = (seen.clone(), tls.clone());
             async move {
-                let server = hyper::server::conn::http1::Builder::new();
-                let _client_gone = server.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+                let Some(tls) = tls else { return serve(stream, speaks == Speaks::Http2, seen).await };
+                // A client that does not trust us goes away.
+                let Ok(stream) = tls.accept(stream).await else { return };
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                serve(stream, http2, seen).await;
             }
         })
     }
@@ -57,10 +94,10 @@ impl Upstream {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        Self::accepting(listener, Arc::default(), serve)
+        Self::accepting(listener, Seen::default(), serve)
     }
 
-    fn accepting<F, Fut>(listener: TcpListener, requests: Arc<AtomicUsize>, serve: F) -> Self
+    fn accepting<F, Fut>(listener: TcpListener, seen: Seen, serve: F) -> Self
     where
         F: Fn(TcpStream, usize) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -74,13 +111,54 @@ impl Upstream {
                 serving.spawn(serve(stream, counted.fetch_add(1, Ordering::SeqCst)));
             }
         });
-        Self { address, connections, requests, accepting }
+        let Seen { requests, waiting } = seen;
+        Self { address, connections, requests, waiting, accepting }
     }
 
     /// Ends all connections; new ones are refused.
     pub async fn stop(self) {
         self.accepting.abort();
         assert!(self.accepting.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// What a server counts.
+#[derive(Clone, Default)]
+struct Seen {
+    requests: Arc<AtomicUsize>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A request that waits, until this is dropped.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn new(seen: &Seen) -> Self {
+        seen.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(seen.waiting.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Serves one connection. How it ends is the client's business.
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool, seen: Seen) {
+    let service = service_fn(move |request| {
+        seen.requests.fetch_add(1, Ordering::SeqCst);
+        let seen = seen.clone();
+        async move { Ok::<_, Infallible>(answer(request, &seen).await) }
+    });
+    let io = TokioIo::new(stream);
+    if http2 {
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _client_gone = server.serve_connection(io, service).await;
+    } else {
+        let server = hyper::server::conn::http1::Builder::new();
+        let _client_gone = server.serve_connection(io, service).with_upgrades().await;
     }
 }
 
@@ -100,13 +178,17 @@ fn full(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-async fn answer(mut request: Request<Incoming>) -> Response<Body> {
+async fn answer(mut request: Request<Incoming>, seen: &Seen) -> Response<Body> {
     match request.uri().path() {
         "/head" => {
             let mut lines = vec![format!("{} {} {:?}", request.method(), request.uri(), request.version())];
             lines.extend(request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())));
             lines.push(String::new());
-            Response::new(full(lines.join("\n")))
+            let text = lines.join("\n");
+            let mut response =
+                Response::new(full(if request.method() == Method::HEAD { String::new() } else { text.clone() }));
+            response.headers_mut().insert("content-length", text.len().into());
+            response
         }
         "/echo" => Response::new(request.into_body().boxed_unsync()),
         "/early" => {
@@ -126,9 +208,22 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         "/big" => Response::new(full(vec![b'x'; 8 << 20])),
         "/drip" => {
             let first = futures::stream::once(async { Ok(Frame::data(Bytes::from_static(b"first"))) });
-            Response::new(StreamBody::new(first.chain(futures::stream::pending()).boxed()).boxed_unsync())
+            let waiting = Waiting::new(seen);
+            let never = futures::stream::once(async move {
+                let _waiting = waiting;
+                std::future::pending().await
+            });
+            Response::new(StreamBody::new(first.chain(never).boxed()).boxed_unsync())
         }
-        "/never" => std::future::pending().await,
+        "/never" => {
+            let _waiting = Waiting::new(seen);
+            std::future::pending().await
+        }
+        "/trailers-of-request" => {
+            let collected = request.into_body().collect().await.unwrap();
+            let check = collected.trailers().and_then(|trailers| trailers.get("x-check")).cloned();
+            Response::new(full(check.map_or(Bytes::new(), |check| Bytes::copy_from_slice(check.as_bytes()))))
+        }
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(500)).await;
             Response::new(full("slow"))

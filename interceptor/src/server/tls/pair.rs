@@ -75,7 +75,7 @@ pub(super) fn fingerprint(contents: &[&[u8]]) -> u64 {
 ///
 /// # Errors
 /// Where it has none, or one is spoilt.
-pub(super) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let refused = |reason: String| TlsError::NoCertificate { path: path.to_owned(), reason };
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all = all.map_err(|error| refused(error.to_string()))?;
@@ -86,7 +86,7 @@ pub(super) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer
 ///
 /// # Errors
 /// Where it has none.
-pub(super) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(crate) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem)
         .map_err(|error| TlsError::NoKey { path: path.to_owned(), reason: error.to_string() })
 }
