@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code, reason = "tests")]
 
+#[path = "../proxy/certs.rs"]
+mod certs;
 #[path = "../proxy/client.rs"]
 mod client;
 #[path = "../proxy/scene.rs"]

@@ -168,7 +168,8 @@ impl KafkaLog {
         match &self.appender {
             Appender::Direct(direct) => {
                 let (reads, appends) = tokio::join!(reads, direct.check(topic, timeout));
-                reads.map(|_| ()).and(appends)
+                // Our own client knows the cause at once; librdkafka's may only have waited in vain for the same one.
+                appends.and(reads.map(|_| ()))
             }
             Appender::Rdkafka(_) => reads.await.map(|_| ()),
         }

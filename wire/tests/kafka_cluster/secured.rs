@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use plimsoll_testkit::{Kafka, KafkaSettings, Listener, PASSWORD, USER, wait_until};
-use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
+use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
 use plimsoll_wire::log::{LogError, StartAt};
 
 use crate::clients;
@@ -128,8 +128,7 @@ async fn a_mistake_in_the_settings_is_told_with_the_broker_the_setting_and_the_r
     ];
     for Mistake { what, listener, settings, named } in mistakes {
         let brokers = kafka.bootstrap_of(listener).unwrap();
-        // The other client's words are held against hostile peers beside it.
-        for (name, config) in clients(&brokers).into_iter().filter(|(name, _)| *name == LogClient::Rdkafka.name()) {
+        for (name, config) in clients(&brokers) {
             let log = KafkaLog::new(KafkaConfig { client: settings.clone(), ..config }).unwrap();
             // Some causes show only when a broker or the client has waited for the other in vain.
             let told = async || {
