@@ -168,11 +168,11 @@ fn check(world: &World, reader: &mut Reader, at: u64, windows: (Duration, Durati
         let mut in_flight = 0;
         let (mut busy, mut burst, mut arrivals) = (Mean::default(), Mean::default(), Mean::default());
         let mut arrived = false;
-        for (key, liveness, edge) in fold.topics[&name].edges(context) {
+        for (key, liveness, edge, newest_us) in fold.topics[&name].edges(context) {
             let Some(heard) = fold.roster.run(key) else { continue };
             let run = world.runs.iter().find(|run| run.incarnation == heard.incarnation).unwrap();
             let truth = share_truth(run, at, topic, liveness, edge.at_us, windows);
-            in_flight += truth.in_flight;
+            in_flight += share_truth(run, at, topic, liveness, newest_us, windows).in_flight;
             arrived |= truth.arrivals.value > 0.0;
             busy.add(truth.busy);
             burst.add(truth.burst);

@@ -38,7 +38,7 @@ impl Windows {
     }
 }
 
-/// Where a share's windows end, and what is in flight there.
+/// Where a share's windows end, and what is in flight by its newest evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edge {
     /// In the run's own time.
@@ -81,6 +81,8 @@ struct Newest {
     held: u64,
     tick_us: u64,
     open: bool,
+    /// When its busy spell began.
+    spell_at_us: u64,
 }
 
 /// One run's share of one topic.
@@ -130,6 +132,7 @@ impl Share {
             >= order(self.newest.at_us, self.newest.admitted, self.newest.finished)
         {
             self.newest = Newest {
+                spell_at_us: frame.spell_at_us,
                 at_us: frame.at_us,
                 admitted: frame.admitted,
                 finished: frame.finished,
@@ -159,6 +162,26 @@ impl Share {
         }
         // Another frame is due: its own time is the edge, so that both ends of the window are exact.
         Edge { at_us, in_flight, held }
+    }
+
+    /// Where the windows end: at [`Self::edge`], but for the frame that opens a busy spell.
+    ///
+    /// All other frames are cut at ticks, a whole number of which lies in each window: so where a window that ends at a frame begins,
+    /// there is a frame too, and nothing has to be guessed. The opening frame is cut between two ticks. The windows end at the tick
+    /// that the run has vouched for last then, which is as well known, until the next one; unless it is long ago, or nothing would be in them, since a first
+    /// request is told at once.
+    pub(crate) fn edge_on_tick(&self, claim_us: Option<u64>, windows: Windows) -> Edge {
+        let edge = self.edge(claim_us);
+        let Newest { at_us, spell_at_us, tick_us, .. } = self.newest;
+        let vouched_us = claim_us.unwrap_or(0);
+        let is_recent = at_us.saturating_sub(vouched_us) <= tick_us.saturating_mul(2).min(MARGIN_US);
+        if edge.at_us != at_us || vouched_us >= spell_at_us || !is_recent {
+            return edge;
+        }
+        let shortest_us = windows.concurrency_us.min(windows.rate_us);
+        let change = self.history.change(vouched_us.saturating_sub(shortest_us), vouched_us);
+        let tells = change.busy_us > 0.0 && change.admitted > 0.0;
+        if tells { Edge { at_us: vouched_us, ..edge } } else { edge }
     }
 
     /// The share over the windows that end there.
@@ -281,6 +304,45 @@ mod tests {
         // The frame that closes it.
         share.read(&frame(16 * S, 1, 1, 2 * S), WINDOWS);
         assert_eq!(share.edge(Some(20 * S)), Edge { at_us: 20 * S, in_flight: 0, held: 0 });
+    }
+
+    #[test]
+    fn windows_end_at_ticks_so_that_they_begin_at_frames() {
+        let mut share = share();
+        // Two requests for 0.8 s in each second, from half a second after a tick on: no tick is idle.
+        for second in 10..=20 {
+            share.read(&frame(second * S, 2 * (second - 9), 2 * (second - 10), (second - 10) * 1_600_000 + S), WINDOWS);
+        }
+        let steady = share.values(share.edge_on_tick(Some(20 * S), WINDOWS), WINDOWS).concurrency;
+        assert_eq!(steady, 1.6);
+        // Then the spell is over, and another one opens between two ticks.
+        share.read(&frame(21 * S, 22, 22, 17_600_000 + S), WINDOWS);
+        let opening = Frame {
+            spell_at_us: 21_500_000,
+            spell_admitted: 22,
+            spell_busy_us: 17_600_000 + S,
+            ..frame(21_500_100, 24, 22, 17_600_000 + S + 200)
+        };
+        share.read(&opening, WINDOWS);
+        let edge = share.edge_on_tick(Some(21 * S), WINDOWS);
+        assert_eq!(edge, Edge { at_us: 21 * S, in_flight: 2, held: 0 });
+        assert_eq!(share.values(edge, WINDOWS).concurrency, 1.6);
+    }
+
+    #[test]
+    fn the_first_request_after_idleness_is_told_at_once() {
+        let mut share = share();
+        share.read(&frame(11 * S, 1, 1, S / 2), WINDOWS);
+        let opening = Frame {
+            spell_at_us: 40 * S,
+            spell_admitted: 1,
+            spell_busy_us: S / 2,
+            ..frame(40 * S + 100, 2, 1, S / 2 + 100)
+        };
+        share.read(&opening, WINDOWS);
+        let edge = share.edge_on_tick(Some(39 * S), WINDOWS);
+        assert_eq!(edge.at_us, 40 * S + 100);
+        assert!(share.values(edge, WINDOWS).concurrency > 0.0);
     }
 
     #[test]

@@ -135,8 +135,9 @@ impl TopicFold {
     /// Requests in flight now, and nothing else: what tells whether the topic has turned active or idle.
     pub(crate) fn in_flight(&self, context: Context<'_>) -> u64 {
         let read_through = self.read_through(context);
-        let edge =
-            |share: &Share| Some(edge(share, context.roster.run(share.run)?, &self.topic, context, read_through).1);
+        let edge = |share: &Share| {
+            Some(edge(share, context.roster.run(share.run)?, (&self.topic, self.windows), context, read_through).1)
+        };
         self.shares.iter().filter_map(edge).map(|edge| edge.in_flight).fold(0, u64::saturating_add)
     }
 
@@ -153,7 +154,7 @@ impl TopicFold {
                 forgotten = true;
                 continue;
             };
-            let (liveness, edge) = edge(share, run, &self.topic, context, read_through);
+            let (liveness, edge) = edge(share, run, (&self.topic, self.windows), context, read_through);
             let values = share.values(edge, self.windows);
             share.forget_before(edge, self.windows);
             // The windows of a missing run stand still.
@@ -302,16 +303,17 @@ impl TopicFold {
     #[cfg(test)]
     pub(crate) fn is_covered(&self, context: Context<'_>) -> bool {
         let edges = self.edges(context);
-        self.shares.iter().zip(edges).all(|(share, (_, _, edge))| share.covers(edge, self.windows))
+        self.shares.iter().zip(edges).all(|(share, (_, _, edge, _))| share.covers(edge, self.windows))
     }
 
-    /// The windows' ends, for tests that hold the values against the truth.
+    /// The windows' ends, and up to when what is in flight is known, for tests that hold the values against the truth.
     #[cfg(test)]
-    pub(crate) fn edges(&self, context: Context<'_>) -> Vec<(RunKey, Liveness, Edge)> {
+    pub(crate) fn edges(&self, context: Context<'_>) -> Vec<(RunKey, Liveness, Edge, u64)> {
         let read_through = self.read_through(context);
         let of = |share: &Share| {
-            let (liveness, edge) = edge(share, context.roster.run(share.run)?, &self.topic, context, read_through);
-            Some((share.run, liveness, edge))
+            let (liveness, edge) =
+                edge(share, context.roster.run(share.run)?, (&self.topic, self.windows), context, read_through);
+            Some((share.run, liveness, edge, edge.at_us.max(share.newest_us())))
         };
         self.shares.iter().filter_map(of).collect()
     }
@@ -321,14 +323,14 @@ impl TopicFold {
 fn edge(
     share: &Share,
     run: &Run,
-    topic: &str,
+    (topic, windows): (&str, Windows),
     context: Context<'_>,
     read_through: Option<Instant>,
 ) -> (Liveness, Edge) {
     let now = context.roster.clock().now();
     let liveness = run.liveness(now);
     let edge = match liveness {
-        Liveness::Live | Liveness::Missing => share.edge(run.claim(topic, read_through)),
+        Liveness::Live | Liveness::Missing => share.edge_on_tick(run.claim(topic, read_through), windows),
         // Its clock stands; the log's goes on, and moves its history out of the windows.
         Liveness::Ended => {
             Edge { at_us: run.own_time_us(now.elapsed_ms).max(share.newest_us()), in_flight: 0, held: 0 }

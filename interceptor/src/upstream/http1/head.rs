@@ -134,6 +134,8 @@ fn parse(bytes: &Bytes, to_head: bool) -> Result<Head, Malformed> {
 struct Said {
     length: Option<u64>,
     lengths: u32,
+    /// One of the lengths begins with a needless zero.
+    odd_length: bool,
     chunked: bool,
     close: bool,
     keep_alive: bool,
@@ -143,7 +145,9 @@ impl Said {
     fn by(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Malformed> {
         if *name == CONTENT_LENGTH {
             let length = digits(value).ok_or(Malformed::ContentLength)?;
-            if self.length.replace(length).is_some_and(|before| before != length) {
+            // Said twice, it must be the same words: 02 and 2 are one number, but not to every reader.
+            self.odd_length |= value.len() > 1 && value.starts_with(b"0");
+            if self.length.replace(length).is_some_and(|before| before != length || self.odd_length) {
                 return Err(Malformed::ContentLength);
             }
             self.lengths += 1;

@@ -40,6 +40,7 @@ fn two_readers_can_not_disagree_about_the_end() {
     use Malformed::{ContentLength, TransferEncoding, TwoLengths};
     for (fields, expected) in [
         ("content-length: 2\r\ncontent-length: 3", ContentLength),
+        ("content-length: 2\r\ncontent-length: 02", ContentLength),
         ("content-length: 2, 2", ContentLength),
         ("content-length: +2", ContentLength),
         ("content-length: 0x2", ContentLength),
