@@ -23,10 +23,13 @@ pub(crate) struct Sessions {
     by_origin: RefCell<HashMap<Origin, OfOrigin>>,
 }
 
+/// The making of a connection, whose outcome all get that wait for it.
+type Opening = WeakShared<LocalBoxFuture<'static, Result<(), Arc<io::Error>>>>;
+
 #[derive(Debug, Default)]
 struct OfOrigin {
     open: Vec<Rc<Session>>,
-    opening: Option<WeakShared<LocalBoxFuture<'static, Result<(), Arc<io::Error>>>>>,
+    opening: Option<Opening>,
 }
 
 /// A connection with a place on it for one request.
