@@ -1,9 +1,9 @@
 # What a person types. Cargo does the work; what else is needed is installed by the scripts in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test bench bench-log tools clean
+.PHONY: help dev build check test bench bench-log bench-proxy bench-routing contenders tools clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 dev: ## run everything in one process, with a demo workload
 	cargo run --release --locked -- dev
@@ -21,12 +21,22 @@ check: ## format, lints, documentation, licences, sources, advisories
 test: tools ## run all tests, against real servers
 	cargo test --workspace --locked --no-fail-fast
 
-bench: tools ## run the benchmarks and print their figures
-	tools/debian-packages wrk nginx-light nghttp2-client
+bench: tools build contenders ## run the benchmarks and print their figures
 	cargo run --release --locked -p plimsoll-bench
 
 bench-log: tools ## measure the log with up to 20,000 topics
 	cargo run --release --locked -p plimsoll-bench -- log
+
+bench-proxy: tools build contenders ## the proxy beside nginx, HAProxy and Go's
+	cargo run --release --locked -p plimsoll-bench -- proxy
+
+bench-routing: ## measure looking up routes, up to 100,000, and replacing them
+	cargo run --release --locked -p plimsoll-bench -- routing
+
+# What the proxy is measured beside; Go's is built where cargo puts its own.
+contenders:
+	tools/debian-packages wrk nginx-light haproxy nghttp2-client
+	cd benches/reverse-proxy && CGO_ENABLED=0 go build -buildvcs=false -trimpath -o "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/reverse-proxy" .
 
 tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or PLIMSOLL_CACHE)
 	tools/kafka/fetch

@@ -17,15 +17,30 @@ pub fn machine() -> String {
     format!("{cores} cores, {model}")
 }
 
-/// CPU time of a process and of its children of the same name (nginx's workers), user and system.
+/// CPU time of a process and of its children (nginx's workers), user and system.
 pub fn cpu_time(process: u32) -> Result<Duration> {
-    let mut ticks = ticks(process)?;
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-    for child in children.split_whitespace() {
-        ticks += child.parse().ok().and_then(|child| self::ticks(child).ok()).unwrap_or(0);
-    }
+    let children: u64 = children(process).filter_map(|child| ticks(child).ok()).sum();
     // USER_HZ is 100 on every Linux that Rust runs on.
-    Ok(Duration::from_millis(ticks * 10))
+    Ok(Duration::from_millis((ticks(process)? + children) * 10))
+}
+
+/// Bytes of memory that a process and its children have in use and share with no other process (`Private_...` of
+/// `/proc/PID/smaps_rollup`).
+pub fn memory(process: u32) -> Result<u64> {
+    let children: u64 = children(process).filter_map(|child| private(child).ok()).sum();
+    Ok(private(process)? + children)
+}
+
+fn private(process: u32) -> Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
+        .with_context(|| format!("process {process} is gone"))?;
+    let of_line = |line: &str| line.strip_prefix("Private_")?.split_whitespace().nth(1)?.parse::<u64>().ok();
+    Ok(rollup.lines().filter_map(of_line).sum::<u64>() * 1024)
+}
+
+fn children(process: u32) -> impl Iterator<Item = u32> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>().into_iter()
 }
 
 /// utime + stime of `/proc/PID/stat`, proc(5) fields 14 and 15; the second field may contain blanks, so count from its end.

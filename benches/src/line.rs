@@ -11,6 +11,9 @@ use tokio::net::TcpStream;
 /// How long the parts may take to come up with thousands of workloads.
 const UP: Duration = Duration::from_secs(120);
 
+/// Clients of the interceptor at once. Unsaid it is half of the files that it may open: too few, on many machines, for 10,000 idle ones.
+const MAX_CONNECTIONS: &str = "16000";
+
 /// A running line.
 pub struct Line {
     pub proxy: String,
@@ -43,7 +46,7 @@ impl Line {
         let [proxy, admin, api, scaler] = [ports.0.address(), ports.1.address(), ports.2.address(), ports.3.address()];
         let spawn = |name: &str, arguments: &[&str]| {
             let mut command = Command::new(program()?);
-            command.args(arguments).args(["--log", "warn"]);
+            command.args(arguments).args(["--log", "warn"]).env("PLIMSOLL_MAX_CONNECTIONS", MAX_CONNECTIONS);
             Process::spawn(name, &command, &folder.join(&format!("{name}.log")))
         };
         let inside = ["--proxy-listen", &proxy, "--admin-listen", &admin];

@@ -9,6 +9,7 @@ mod get_metrics;
 mod line;
 mod log;
 mod proxy;
+mod routing;
 mod traffic;
 
 use anyhow::Result;
@@ -32,6 +33,9 @@ struct Cli {
     /// Rounds of `proxy`: the contenders take turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Idle connections of clients in `proxy`.
+    #[arg(long, default_value_t = 10_000)]
+    idle: usize,
     /// Seconds of load for each measurement of `proxy` and `get-metrics`.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -43,10 +47,12 @@ struct Cli {
 enum What {
     /// First request at idle to `StreamIsActive` true.
     Activation,
-    /// The proxy's throughput and CPU for each request, beside nginx.
+    /// The proxy's throughput, CPU, latency and memory, beside nginx, HAProxy and Go's.
     Proxy,
     /// `GetMetrics` calls a second.
     GetMetrics,
+    /// Looking up a request's route among 10 to 100,000, and replacing the table.
+    Routing,
     /// What the log costs by the number of topics. Not part of all: it takes a quarter of an hour.
     Log,
     /// One row of it.
@@ -66,10 +72,13 @@ async fn main() -> Result<()> {
         activation::run(cli.wakes, cli.busy).await?;
     }
     if wanted(What::Proxy) {
-        proxy::run(cli.rounds, cli.seconds).await?;
+        proxy::run(cli.rounds, cli.seconds, cli.idle).await?;
     }
     if wanted(What::GetMetrics) {
         get_metrics::run(cli.workloads, cli.seconds).await?;
+    }
+    if wanted(What::Routing) {
+        routing::run().await?;
     }
     if cli.what.contains(&What::Log) {
         log::run(&cli.log).await?;

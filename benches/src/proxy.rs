@@ -1,132 +1,129 @@
-//! The proxy beside nginx: the same backend, the same load, in turn, on the same cores; counting and publishing to Kafka on.
+//! The proxy beside nginx, HAProxy and Go's: the same backend, the same load, in turn, on the same cores; our counting and
+//! publishing to Kafka on.
 
-use std::process::Command;
-use std::time::Duration;
+mod contenders;
+mod grpc;
+mod idle;
+mod load;
 
-use anyhow::{Context as _, Result, ensure};
-use plimsoll_testkit::{Folder, Port, Process};
+use anyhow::{Context as _, Result};
+use plimsoll_testkit::Folder;
 
-use crate::figures::{cpu_time, median};
-use crate::line::{Ground, Line};
-use crate::traffic;
+use crate::figures::{Latencies, cpu_time, median};
+use contenders::{Contender, Field, LARGE_BYTES, LARGE_PATH, SMALL_BYTES};
+use load::{Answered, Calls};
 
-const CONNECTIONS: &str = "64";
-const BODY: usize = 512;
+const CONNECTIONS: u32 = 64;
+/// Of large bodies; more only wait.
+const LARGE_CONNECTIONS: u32 = 16;
+/// Of gRPC, with so many calls open at once on each.
+const CALLS: Calls = Calls { connections: 8, at_once: 16 };
 
-struct Contender<'a> {
-    name: &'static str,
-    address: &'a str,
-    process: u32,
-    requests_per_second: Vec<f64>,
+/// Requests a second and microseconds of CPU a request, one of each for every round.
+#[derive(Default)]
+struct Rounds {
+    per_second: Vec<f64>,
     cpu_us: Vec<f64>,
 }
 
-/// Prints a row for each contender, and the ratio.
-pub async fn run(rounds: usize, seconds: u64) -> Result<()> {
-    let folder = Folder::new("plimsoll-bench-nginx")?;
-    let (backend_port, nginx_port) = (Port::claim()?, Port::claim()?);
-    let (backend, nginx_address) = (backend_port.address(), nginx_port.address());
-    let body = "x".repeat(BODY);
-    let _backend = nginx(&folder, "backend", &backend, &format!("location / {{ return 200 '{body}'; }}"), "").await?;
-    let upstream = format!("upstream backend {{ server {backend}; keepalive 128; keepalive_requests 1000000; }}");
-    let forward = "location / { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host; \
-                   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }";
-    let nginx = nginx(&folder, "nginx", &nginx_address, forward, &upstream).await?;
-    let line = Line::start(Ground::Kafka, &traffic::route("bench", backend.parse()?), 1).await?;
-
-    let mut contenders = [
-        Contender {
-            name: "nginx",
-            address: &nginx_address,
-            process: nginx.id(),
-            requests_per_second: vec![],
-            cpu_us: vec![],
-        },
-        Contender {
-            name: "plimsoll",
-            address: &line.proxy,
-            process: line.interceptor.id(),
-            requests_per_second: vec![],
-            cpu_us: vec![],
-        },
-    ];
-    for round in 0..=rounds {
-        for contender in &mut contenders {
-            let before = cpu_time(contender.process)?;
-            let requests = load(contender.address, if round == 0 { 1 } else { seconds }).await?;
-            let cpu = cpu_time(contender.process)? - before;
-            // The first round warms up.
-            if round > 0 {
-                contender.requests_per_second.push(requests.per_second);
-                contender.cpu_us.push(cpu.as_secs_f64() * 1e6 / requests.count);
-            }
-        }
+/// Prints a row for each contender, with its ratios to nginx.
+pub async fn run(rounds: usize, seconds: u64, idle: usize) -> Result<()> {
+    let field = Field::start().await?;
+    let contenders: Vec<&Contender> = field.contenders.iter().collect();
+    println!("\nproxy: memory for {idle} idle connections of clients, before any load:");
+    for contender in &contenders {
+        let (before, after) = idle::memory_with(&contender.address, contender.process, idle).await?;
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        println!(
+            "    {:<9} {:>6.1} MiB, {:.1} MiB more than without",
+            contender.name,
+            mib(after),
+            mib(after) - mib(before)
+        );
     }
-    println!(
-        "\nproxy: HTTP/1.1 keep-alive, {CONNECTIONS} connections, {BODY} B bodies, medians of {rounds} rounds of {seconds} s in turn"
-    );
-    let [nginx, plimsoll] = contenders.map(|contender| {
-        let (rate, cpu) = (median(contender.requests_per_second), median(contender.cpu_us));
-        println!("  {:<9} {rate:>7.0} requests a second, {cpu:>5.1} us of CPU a request", contender.name);
-        (rate, cpu)
-    });
-    println!(
-        "  ratio     {:>7.2} of nginx's rate, {:.2} of its CPU a request",
-        plimsoll.0 / nginx.0,
-        plimsoll.1 / nginx.1
-    );
+    println!("  HTTP/1.1 keep-alive, medians of {rounds} rounds of {seconds} s in turn");
+    println!("  {SMALL_BYTES} B bodies, {CONNECTIONS} connections, as many requests as go:");
+    let load =
+        async |contender: &Contender, seconds| load::at_most(&contender.address, "/", CONNECTIONS, seconds).await;
+    let top = throughput(&contenders, rounds, seconds, load).await?;
+    println!("  {} KiB bodies, {LARGE_CONNECTIONS} connections:", LARGE_BYTES >> 10);
+    let load = async |contender: &Contender, seconds| {
+        load::at_most(&contender.address, LARGE_PATH, LARGE_CONNECTIONS, seconds).await
+    };
+    throughput(&contenders, rounds, seconds, load).await?;
+    // Half of what nginx, the first one, can do at most.
+    latency(&contenders, top / 2.0, rounds, seconds).await?;
+    println!("  gRPC over h2c, unary, {} connections with {} calls at once each:", CALLS.connections, CALLS.at_once);
+    let message = field.folder.join("message");
+    std::fs::write(&message, grpc::message())?;
+    let speaking: Vec<&Contender> = contenders.iter().copied().filter(|one| one.grpc.is_some()).collect();
+    let load = async |contender: &Contender, seconds| {
+        let address = contender.grpc.as_deref().context("it has no address for gRPC")?;
+        load::calls(address, CALLS, &message, seconds).await
+    };
+    throughput(&speaking, rounds, seconds, load).await?;
     Ok(())
 }
 
-/// An nginx of our own, with two workers.
-async fn nginx(folder: &Folder, name: &str, address: &str, location: &str, upstream: &str) -> Result<Process> {
-    let path = folder.path().display();
-    let config = format!(
-        "daemon off; worker_processes 2; pid {path}/{name}.pid; error_log {path}/{name}.err;\nevents {{ worker_connections 4096; }}\n\
-         http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {path}/{name}-body; proxy_temp_path {path}/{name}-proxy;\n\
-         fastcgi_temp_path {path}/{name}-f; uwsgi_temp_path {path}/{name}-u; scgi_temp_path {path}/{name}-s;\n\
-         {upstream}\nserver {{ listen {address} reuseport; {location} }} }}\n"
-    );
-    let file = folder.join(&format!("{name}.conf"));
-    std::fs::write(&file, config)?;
-    let mut command = Command::new("nginx");
-    command.arg("-c").arg(&file);
-    let mut process = Process::spawn(name, &command, &folder.join(&format!("{name}.log")))?;
-    process.ready(Duration::from_secs(10), async || Ok(tokio::net::TcpStream::connect(address).await?)).await?;
-    Ok(process)
+/// Says requests a second and CPU a request; the first contender's rate is the outcome.
+async fn throughput(
+    contenders: &[&Contender],
+    rounds: usize,
+    seconds: u64,
+    load: impl AsyncFn(&Contender, u64) -> Result<Answered>,
+) -> Result<f64> {
+    let mut figures: Vec<Rounds> = contenders.iter().map(|_| Rounds::default()).collect();
+    for round in 0..=rounds {
+        for (contender, figures) in contenders.iter().zip(&mut figures) {
+            let before = cpu_time(contender.process)?;
+            // The first round warms up.
+            let seconds = if round == 0 { 1 } else { seconds };
+            let answered = load(contender, seconds).await.with_context(|| contender.name)?;
+            let cpu = cpu_time(contender.process)? - before;
+            if round > 0 {
+                figures.per_second.push(answered.per_second);
+                figures.cpu_us.push(cpu.as_secs_f64() * 1e6 / answered.count);
+            }
+        }
+    }
+    let rows: Vec<(f64, f64)> =
+        figures.into_iter().map(|figures| (median(figures.per_second), median(figures.cpu_us))).collect();
+    let (first_rate, first_cpu) = rows.first().copied().unwrap_or((f64::NAN, f64::NAN));
+    for (contender, (rate, cpu)) in contenders.iter().zip(&rows) {
+        println!(
+            "    {:<9} {rate:>7.0} requests a second ({:.2} of nginx's), {cpu:>6.1} us of CPU a request ({:.2})",
+            contender.name,
+            rate / first_rate,
+            cpu / first_cpu
+        );
+    }
+    Ok(first_rate)
 }
 
-struct Requests {
-    count: f64,
-    per_second: f64,
-}
-
-/// Load by wrk; every answer must be a success.
-async fn load(address: &str, seconds: u64) -> Result<Requests> {
-    let mut command = tokio::process::Command::new("wrk");
-    command.args([
-        "-t1",
-        "-c",
-        CONNECTIONS,
-        "-d",
-        &format!("{seconds}s"),
-        "-H",
-        "Host: bench.localhost",
-        &format!("http://{address}/"),
-    ]);
-    let output = command.output().await.context("wrk can't be run: `make bench` installs it")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(
-        output.status.success() && !text.contains("Non-2xx"),
-        "wrk: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
+/// Says how long answers take at this rate, from sending the request. Who can't keep up with it gets fewer: each connection
+/// waits for an answer before it asks again.
+async fn latency(contenders: &[&Contender], rate: f64, rounds: usize, seconds: u64) -> Result<()> {
+    println!(
+        "  {SMALL_BYTES} B bodies at {rate:.0} requests a second, half of nginx's most, over {CONNECTIONS} connections:"
     );
-    let count =
-        text.lines().find_map(|line| line.trim().split_once(" requests in ")).and_then(|(count, _)| count.parse().ok());
-    let per_second =
-        text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).and_then(|rate| rate.trim().parse().ok());
-    Ok(Requests {
-        count: count.with_context(|| text.to_string())?,
-        per_second: per_second.with_context(|| text.to_string())?,
-    })
+    let folder = Folder::new("plimsoll-bench-latency")?;
+    let log = folder.join("h2load.log");
+    let mut all = contenders.iter().map(|_| Latencies::new()).collect::<Result<Vec<_>>>()?;
+    for _ in 0..rounds {
+        for (contender, latencies) in contenders.iter().zip(&mut all) {
+            let answered = load::at_rate(&contender.address, rate, CONNECTIONS, seconds, &log).await;
+            latencies.merge(&answered.with_context(|| contender.name)?)?;
+        }
+    }
+    let first = all.first().map_or(f64::NAN, |latencies| latencies.p50_p99_ms().1);
+    for (contender, latencies) in contenders.iter().zip(&all) {
+        let answered = latencies.count() as f64 / (rounds as f64 * seconds as f64);
+        let ratio = latencies.p50_p99_ms().1 / first;
+        println!(
+            "    {:<9} {} (p99 {ratio:.2} of nginx's), {answered:.0} a second",
+            contender.name,
+            latencies.summary()
+        );
+    }
+    Ok(())
 }

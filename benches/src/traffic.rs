@@ -48,8 +48,14 @@ pub async fn get(address: &str, host: &str, path: &str) -> Result<Bytes> {
 
 /// A route document for `default/{name}` at host `{name}.localhost`.
 pub fn route(name: &str, backend: SocketAddr) -> String {
+    route_to(name, backend, "http1")
+}
+
+/// The same, to a backend that speaks this: a value of the annotation `plimsoll.io/backend-protocol`.
+pub fn route_to(name: &str, backend: SocketAddr, protocol: &str) -> String {
     format!(
-        "apiVersion: http.keda.sh/v1beta1\nkind: InterceptorRoute\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  \
+        "apiVersion: http.keda.sh/v1beta1\nkind: InterceptorRoute\n\
+         metadata: {{name: {name}, namespace: default, annotations: {{plimsoll.io/backend-protocol: {protocol}}}}}\nspec:\n  \
          target: {{service: {}, port: {}}}\n  rules: [{{hosts: [{name}.localhost]}}]\n  scalingMetric: {{concurrency: {{targetValue: 10}}}}\n---\n",
         backend.ip(),
         backend.port()

@@ -20,7 +20,9 @@ mod proxy;
 pub mod publish;
 mod resolve;
 mod routes;
-mod routing;
+/// Public for the benchmark of look-ups alone; no promise to anybody else.
+#[doc(hidden)]
+pub mod routing;
 mod server;
 mod static_routes;
 mod upstream;

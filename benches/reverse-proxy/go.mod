@@ -1,0 +1,3 @@
+module plimsoll.io/benches/reverse-proxy
+
+go 1.22
