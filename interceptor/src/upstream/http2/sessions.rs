@@ -15,6 +15,8 @@ use super::session::{Session, Slot, Terms};
 
 /// A connection's opening, which all requests that need it wait for; it goes on as long as one of them does.
 type Opening = Shared<LocalBoxFuture<'static, Result<(), Arc<io::Error>>>>;
+/// The same, for who does not wait for it.
+type WeakOpening = WeakShared<LocalBoxFuture<'static, Result<(), Arc<io::Error>>>>;
 
 /// Connections by where they go. There are as many for one endpoint as its requests at once need.
 #[derive(Debug)]
@@ -23,13 +25,10 @@ pub(crate) struct Sessions {
     by_origin: RefCell<HashMap<Origin, OfOrigin>>,
 }
 
-/// The making of a connection, whose outcome all get that wait for it.
-type Opening = WeakShared<LocalBoxFuture<'static, Result<(), Arc<io::Error>>>>;
-
 #[derive(Debug, Default)]
 struct OfOrigin {
     open: Vec<Rc<Session>>,
-    opening: Option<Opening>,
+    opening: Option<WeakOpening>,
 }
 
 /// A connection with a place on it for one request.
