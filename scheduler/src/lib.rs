@@ -1,9 +1,12 @@
 //! Which collector reads which topic, how many collectors there are, and where that is kept.
 //!
 //! * [`plan`]: the plan, as data.
+//! * [`policy`] and [`directives`]: what operators ask for.
 //! * [`solve`]: from topics with loads, collectors and the previous plan to the next one. Pure: no clock, no I/O, no chance.
 //! * [`store`]: where the plan is kept, and how managers elect the one that may write it.
 
+pub mod directives;
 pub mod plan;
+pub mod policy;
 pub mod solve;
 pub mod store;
