@@ -1,8 +1,9 @@
 //! Where the plan is kept, and how managers elect the one that may write it.
 //!
-//! A store holds three things: the plan, who is there to read topics (members), and who leads. All writing of the plan is fenced:
-//! by the revision that the writer has read, and by its term. All watching goes on while the store is away: the last
-//! value stands, and a newer one comes when the store is back.
+//! A store holds four things: the plan, what operators have asked for (directives), who is there to read topics (members), and
+//! who leads. All writing of the plan is fenced: by the revision that the writer has read, and by its term. Directives may be
+//! changed by any manager, guarded by the revision alone. All watching goes on while the store is away: the last value stands,
+//! and a newer one comes when the store is back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,15 +16,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::directives::Directives;
 use crate::plan::{CollectorAssignment, CollectorId, Plan};
 
 mod etcd;
+mod layout;
 mod memory;
 
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use memory::MemoryStore;
 
-/// A version of the stored plan; opaque, only good for [`Store::commit`]. The default is that of a store without a plan.
+/// A version of the stored plan, or of the stored directives; opaque, only good for [`Store::commit`] or
+/// [`Store::change_directives`], respectively. The default is that of a store where nothing has been written yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub(crate) i64);
 
@@ -32,6 +36,15 @@ pub struct Revision(pub(crate) i64);
 pub struct Stored {
     /// The plan.
     pub plan: Plan,
+    /// Which version of the store that is.
+    pub revision: Revision,
+}
+
+/// Directives as they are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredDirectives {
+    /// What operators have asked for.
+    pub directives: Directives,
     /// Which version of the store that is.
     pub revision: Revision,
 }
@@ -87,8 +100,8 @@ pub enum StoreHealth {
 /// Why a store could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Someone else has written since the revision was read. Load, plan again, commit.
-    #[error("the plan has changed in the store since it was read: load it and plan again")]
+    /// Someone else has written since the revision was read. Load, decide again, write.
+    #[error("what is stored has changed since it was read: load it and decide again")]
     Conflict,
     /// The term is over. Nothing was written; do not try again with this term.
     #[error("{leader} does not lead any more: nothing was written")]
@@ -150,6 +163,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The plan, always: every committed generation or a later one. The empty plan until the store has told its own.
     fn watch_plan(&self) -> watch::Receiver<Arc<Stored>>;
+
+    /// What operators have asked for, as of now.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] within a few seconds; [`StoreError::Corrupt`].
+    async fn load_directives(&self) -> Result<StoredDirectives, StoreError>;
+
+    /// Replaces the directives of revision `expected` if those are still the stored ones; gives the new revision. Any process may do
+    /// so. Others see the whole of them or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`], or [`StoreError::Unavailable`] within a few seconds; load before trying again after any.
+    async fn change_directives(&self, directives: &Directives, expected: Revision) -> Result<Revision, StoreError>;
+
+    /// The directives, always. None and revision zero until the store has told its own.
+    fn watch_directives(&self) -> watch::Receiver<Arc<StoredDirectives>>;
 
     /// What this collector reads, always. The empty assignment of generation zero until the store has told more.
     fn watch_assignment(&self, collector: &str) -> watch::Receiver<Arc<CollectorAssignment>>;
@@ -238,4 +267,11 @@ impl Held {
         // A panic in it has been reported by the runtime, and nothing is held any more.
         let _ = self.task.await;
     }
+}
+
+/// A number that no other store, in this process or another, has; for names of what is being written.
+pub(crate) fn unique() -> u64 {
+    // Keyed at random by the operating system, anew for each.
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }

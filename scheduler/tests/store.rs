@@ -4,6 +4,7 @@
 
 mod store {
     pub mod contract;
+    pub mod directives;
     pub mod etcd;
     pub mod plans;
 }
@@ -44,29 +45,33 @@ impl World for InEtcd {
 }
 
 macro_rules! promises {
-    ($($promise:ident),* $(,)?) => {
+    ($($module:ident::$promise:ident),* $(,)?) => {
         mod in_memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
-                super::store::contract::$promise(&super::Memory(super::MemoryStore::new())).await;
+                super::store::$module::$promise(&super::Memory(super::MemoryStore::new())).await;
             })*
         }
         mod in_etcd {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
-                super::store::contract::$promise(&super::InEtcd::start().await).await;
+                super::store::$module::$promise(&super::InEtcd::start().await).await;
             })*
         }
     };
 }
 
 promises!(
-    a_plan_is_replaced_only_at_the_revision_that_was_read,
-    a_deposed_leaders_plan_is_refused,
-    watchers_see_whole_plans_only_and_the_last_one_always,
-    a_collectors_own_watch_tells_what_the_plan_says,
-    collectors_come_and_go,
-    a_newer_run_of_a_collector_outlives_the_older_one,
-    one_candidate_leads_and_hands_over_when_it_resigns,
-    the_next_manager_goes_on_from_the_stored_plan,
+    contract::a_plan_is_replaced_only_at_the_revision_that_was_read,
+    contract::a_deposed_leaders_plan_is_refused,
+    contract::watchers_see_whole_plans_only_and_the_last_one_always,
+    contract::a_collectors_own_watch_tells_what_the_plan_says,
+    contract::collectors_come_and_go,
+    contract::a_newer_run_of_a_collector_outlives_the_older_one,
+    contract::one_candidate_leads_and_hands_over_when_it_resigns,
+    contract::the_next_manager_goes_on_from_the_stored_plan,
+    directives::directives_are_replaced_only_at_the_revision_that_was_read,
+    directives::many_directives_are_seen_whole_or_not_at_all,
+    directives::of_two_that_change_directives_at_once_both_know_what_came_of_it,
+    directives::directives_outlive_the_manager_that_wrote_them,
 );

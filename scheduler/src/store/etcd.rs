@@ -10,19 +10,25 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::{Campaign, Held, Leadership, Member, Registration, Revision, Store, StoreError, StoreHealth, Stored, Term};
+use super::{
+    Campaign, Held, Leadership, Member, Registration, Revision, Store, StoreError, StoreHealth, Stored,
+    StoredDirectives, Term,
+};
+use crate::directives::Directives;
 use crate::plan::{CollectorAssignment, CollectorId, Plan};
 use connection::Connection;
+use directives::{DirectivesFollower, DirectivesStore};
 use election::Candidate;
 use follow::{AssignmentFollower, Follow, MembersFollower, PlanFollower};
-use layout::Keys;
+use keys::Keys;
 use read::Reader;
 use write::Writer;
 
 mod connection;
+mod directives;
 mod election;
 mod follow;
-mod layout;
+mod keys;
 mod lease;
 mod members;
 mod read;
@@ -56,6 +62,7 @@ pub struct EtcdStore {
     keys: Keys,
     options: EtcdOptions,
     writer: Writer,
+    directives: DirectivesStore,
     watched: Mutex<Watched>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -67,6 +74,7 @@ pub struct EtcdStore {
 #[derive(Debug, Default)]
 struct Watched {
     plan: Option<watch::Receiver<Arc<Stored>>>,
+    directives: Option<watch::Receiver<Arc<StoredDirectives>>>,
     members: Option<watch::Receiver<Arc<BTreeMap<CollectorId, Member>>>>,
     assignments: BTreeMap<CollectorId, watch::Receiver<Arc<CollectorAssignment>>>,
 }
@@ -92,12 +100,23 @@ impl EtcdStore {
     ) -> Result<Self, StoreError> {
         let connection = Arc::new(Connection::new(endpoints, options.call_timeout)?);
         let keys = Keys::new(prefix);
-        let writer = Writer::new(Reader { connection: connection.clone(), keys: keys.clone() });
+        let reader = Reader { connection: connection.clone(), keys: keys.clone() };
+        let (writer, directives) = (Writer::new(reader.clone()), DirectivesStore::new(reader));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (probed, key, stopped) = (connection.clone(), keys.leader(), stop.clone());
         tasks.spawn(async move { probed.probe(key, stopped).await });
         let _stop_on_drop = stop.clone().drop_guard();
-        Ok(Self { connection, keys, options, writer, watched: Mutex::default(), tasks, stop, _stop_on_drop })
+        Ok(Self {
+            connection,
+            keys,
+            options,
+            writer,
+            directives,
+            watched: Mutex::default(),
+            tasks,
+            stop,
+            _stop_on_drop,
+        })
     }
 
     fn follow(&self, follower: impl Follow + 'static) {
@@ -126,6 +145,23 @@ impl Store for EtcdStore {
             plan
         };
         self.watched.lock().plan.get_or_insert_with(follow).clone()
+    }
+
+    async fn load_directives(&self) -> Result<StoredDirectives, StoreError> {
+        self.directives.load().await
+    }
+
+    async fn change_directives(&self, directives: &Directives, expected: Revision) -> Result<Revision, StoreError> {
+        self.directives.change(directives, expected).await
+    }
+
+    fn watch_directives(&self) -> watch::Receiver<Arc<StoredDirectives>> {
+        let follow = || {
+            let (told, directives) = watch::channel(Arc::default());
+            self.follow(DirectivesFollower { reader: self.reader(), told });
+            directives
+        };
+        self.watched.lock().directives.get_or_insert_with(follow).clone()
     }
 
     fn watch_assignment(&self, collector: &str) -> watch::Receiver<Arc<CollectorAssignment>> {

@@ -9,7 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Campaign, Held, Leadership, Member, Registration, Revision, Store, StoreError, StoreHealth, Stored, Term};
+use super::{
+    Campaign, Held, Leadership, Member, Registration, Revision, Store, StoreError, StoreHealth, Stored,
+    StoredDirectives, Term,
+};
+use crate::directives::Directives;
 use crate::plan::{AssignedTopic, CollectorAssignment, CollectorId, Plan};
 
 /// A store in memory. Who drops a campaign or a registration here has let go at once: nothing can crash in between.
@@ -22,6 +26,7 @@ pub struct MemoryStore {
 struct Shared {
     state: Mutex<State>,
     plan: watch::Sender<Arc<Stored>>,
+    directives: watch::Sender<Arc<StoredDirectives>>,
     members: watch::Sender<Arc<BTreeMap<CollectorId, Member>>>,
     leader: watch::Sender<Option<Leader>>,
     health: watch::Sender<StoreHealth>,
@@ -51,6 +56,7 @@ impl Default for Shared {
         Self {
             state: Mutex::default(),
             plan: watch::Sender::default(),
+            directives: watch::Sender::default(),
             members: watch::Sender::default(),
             leader: watch::Sender::default(),
             health: watch::Sender::new(StoreHealth::Connected),
@@ -89,6 +95,25 @@ impl Store for MemoryStore {
 
     fn watch_plan(&self) -> watch::Receiver<Arc<Stored>> {
         self.shared.plan.subscribe()
+    }
+
+    async fn load_directives(&self) -> Result<StoredDirectives, StoreError> {
+        Ok((**self.shared.directives.borrow()).clone())
+    }
+
+    async fn change_directives(&self, directives: &Directives, expected: Revision) -> Result<Revision, StoreError> {
+        let _writing = self.shared.state.lock();
+        let revision = self.shared.directives.borrow().revision;
+        if revision != expected {
+            return Err(StoreError::Conflict);
+        }
+        let revision = Revision(revision.0 + 1);
+        self.shared.directives.send_replace(Arc::new(StoredDirectives { directives: directives.clone(), revision }));
+        Ok(revision)
+    }
+
+    fn watch_directives(&self) -> watch::Receiver<Arc<StoredDirectives>> {
+        self.shared.directives.subscribe()
     }
 
     fn watch_assignment(&self, collector: &str) -> watch::Receiver<Arc<CollectorAssignment>> {

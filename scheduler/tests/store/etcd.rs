@@ -5,6 +5,7 @@ use std::time::Duration;
 use plimsoll_scheduler::store::{Leadership, Member, Revision, Store, StoreError, StoreHealth};
 use tokio::time::{Instant, sleep};
 
+use super::directives::directives;
 use super::plans::{collector, leads, plan, until};
 use crate::{InEtcd, World};
 
@@ -178,6 +179,23 @@ async fn a_collector_may_have_more_topics_than_one_value_holds() {
 }
 
 async fn parts(world: &InEtcd) -> Vec<String> {
-    let keys = world.0.etcdctl(&["get", "--prefix", "--keys-only", "/plimsoll/plan/parts/"]).await.unwrap();
+    keys(world, "/plimsoll/plan/parts/").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn directives_are_stored_in_parts_and_what_a_crashed_writer_left_is_swept() {
+    let world = InEtcd::start().await;
+    let (first, second) = (world.process(), world.process());
+    world.0.etcdctl(&["put", "/plimsoll/directives/parts/0.0/0000", "{}"]).await.unwrap();
+    let revision = first.change_directives(&directives(1, 10_000), Revision::default()).await.unwrap();
+    let before = keys(&world, "/plimsoll/directives/parts/").await;
+    assert!(before.len() > 3 && before.iter().all(|key| !key.contains("/0.0/")), "{before:?}");
+    second.change_directives(&directives(2, 10), revision).await.unwrap();
+    assert_eq!(keys(&world, "/plimsoll/directives/parts/").await.len(), 1);
+    assert_eq!(first.load_directives().await.unwrap().directives, directives(2, 10));
+}
+
+async fn keys(world: &InEtcd, prefix: &str) -> Vec<String> {
+    let keys = world.0.etcdctl(&["get", "--prefix", "--keys-only", prefix]).await.unwrap();
     keys.split_whitespace().map(str::to_owned).collect()
 }

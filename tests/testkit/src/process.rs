@@ -75,9 +75,12 @@ impl Process {
         kill(self.pid(), signal).with_context(|| format!("{} takes no {signal}", self.name))
     }
 
-    /// SIGSTOP: it holds its connections and answers nothing, like a machine that hangs.
+    /// SIGSTOP: it holds its connections and answers nothing, like a machine that hangs. It has stopped when this returns: on a
+    /// busy machine its threads run on for a while after the signal, and answer.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::SIGSTOP)?;
+        waitid(Id::Pid(self.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT)?;
+        Ok(())
     }
 
     /// SIGCONT: ends a freeze.

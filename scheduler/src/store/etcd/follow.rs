@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::connection::{Connection, Pauses, kv};
-use super::layout::{Keys, Snapshot, Version};
+use super::keys::Keys;
 use super::read::Reader;
 use crate::plan::{CollectorAssignment, CollectorId};
+use crate::store::layout::{Snapshot, Version};
 use crate::store::{Member, Revision, StoreError, Stored};
 
 /// A value that is kept as it is in etcd.

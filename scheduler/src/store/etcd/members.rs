@@ -7,7 +7,7 @@ use etcd_client::PutOptions;
 use tracing::info;
 
 use super::connection::{Connection, Pauses, kv};
-use super::layout::Keys;
+use super::keys::Keys;
 use super::lease::Lease;
 use crate::store::{Held, Member, Registration, StoreError};
 

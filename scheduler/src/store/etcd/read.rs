@@ -6,8 +6,9 @@ use std::sync::Arc;
 use etcd_client::{GetOptions, KeyValue};
 
 use super::connection::{Connection, kv};
-use super::layout::{self, Index, Keys, Snapshot, Version};
+use super::keys::Keys;
 use crate::plan::{CollectorId, Placed};
+use crate::store::layout::{self, Index, Snapshot, Version};
 use crate::store::{Revision, StoreError};
 
 /// Keys asked for in one call: parts of 256 KiB at most, a few KiB as a rule.
@@ -102,7 +103,7 @@ impl Reader {
     }
 
     /// All keys that begin so, as they were at this revision, page by page.
-    async fn range(&self, prefix: &str, revision: i64) -> Result<Vec<KeyValue>, StoreError> {
+    pub(super) async fn range(&self, prefix: &str, revision: i64) -> Result<Vec<KeyValue>, StoreError> {
         self.pages(prefix, GetOptions::new().with_revision(revision)).await
     }
 

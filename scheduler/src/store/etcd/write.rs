@@ -6,13 +6,13 @@ use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp, TxnResponse};
 use tokio::sync::Mutex;
 
 use super::connection::kv;
-use super::layout::{self, Index, Snapshot, Version};
 use super::read::Reader;
 use crate::plan::{CollectorId, Plan};
+use crate::store::layout::{self, Index, Snapshot, Version};
 use crate::store::{Revision, StoreError, Term};
 
 /// etcd takes 128 operations a transaction, the fence among them.
-const BATCH_OPERATIONS: usize = 100;
+pub(super) const BATCH_OPERATIONS: usize = 100;
 /// etcd takes 1.5 MiB a request.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -143,7 +143,7 @@ impl Writer {
 }
 
 /// Cuts writes into requests that etcd takes.
-fn batches(puts: Vec<(String, Vec<u8>)>) -> Vec<Vec<(String, Vec<u8>)>> {
+pub(super) fn batches(puts: Vec<(String, Vec<u8>)>) -> Vec<Vec<(String, Vec<u8>)>> {
     let mut batches: Vec<Vec<(String, Vec<u8>)>> = Vec::new();
     let mut bytes = usize::MAX;
     for (key, value) in puts {

@@ -1,60 +1,19 @@
-//! What lies where in etcd, and in which form.
-//!
-//! ```text
-//! plan/index                      which version of each collector's parts is the current one: commits the plan
-//! plan/parts/COLLECTOR/TAG/NNNN   what the collector reads, in parts that fit a value
-//! members/COLLECTOR               who is there, on a lease
-//! leader                          who leads, on a lease; its create revision is the term
-//! ```
+//! The form in which a plan and directives are stored where one value is too small for them: parts, and an index that commits
+//! them. The parts of one version are written first, under a tag that nobody has used before and nobody reads yet; the index,
+//! replaced at once, makes them what is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::{Revision, StoreError, Stored};
+use crate::directives::Directives;
 use crate::plan::{CollectorId, Placed, Plan, Topics};
-use crate::store::{Revision, StoreError, Stored};
 
-/// etcd takes 1.5 MiB a request; a part is well below, so that a batch of them fills its request.
+/// etcd takes 1.5 MiB a request, Kubernetes 1 MiB an object; a part is well below, so that a batch of them fills its request.
 const PART_BYTES: usize = 256 << 10;
 /// The form of the index and the parts. A reader that does not know it says so instead of guessing.
 const FORMAT: u32 = 1;
-
-/// The keys under the prefix.
-#[derive(Debug, Clone)]
-pub(super) struct Keys {
-    prefix: String,
-}
-
-impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: format!("{}/", prefix.trim_end_matches('/')) }
-    }
-
-    pub(super) fn index(&self) -> String {
-        format!("{}plan/index", self.prefix)
-    }
-
-    pub(super) fn all_parts(&self) -> String {
-        format!("{}plan/parts/", self.prefix)
-    }
-
-    /// What all parts of one version begin with.
-    pub(super) fn parts(&self, collector: &str, tag: &str) -> String {
-        format!("{}{collector}/{tag}/", self.all_parts())
-    }
-
-    pub(super) fn members(&self) -> String {
-        format!("{}members/", self.prefix)
-    }
-
-    pub(super) fn member(&self, collector: &str) -> String {
-        format!("{}{collector}", self.members())
-    }
-
-    pub(super) fn leader(&self) -> String {
-        format!("{}leader", self.prefix)
-    }
-}
 
 /// The value that commits a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,9 +35,18 @@ pub(super) struct Version {
 
 /// A plan, and how it is stored.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Snapshot {
+pub(in crate::store) struct Snapshot {
     pub(super) stored: Stored,
     pub(super) index: Index,
+}
+
+/// The value that commits directives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DirectivesIndex {
+    format: u32,
+    /// Where they are.
+    #[serde(flatten)]
+    pub(super) version: Version,
 }
 
 impl Index {
@@ -89,12 +57,48 @@ impl Index {
 
     pub(super) fn decode(key: &str, value: &[u8]) -> Result<Self, StoreError> {
         let index: Self = serde_json::from_slice(value).map_err(|error| corrupt(key, &error))?;
-        if index.format != FORMAT {
-            let reason = format!("its format is {}, and this Plimsoll knows {FORMAT}", index.format);
-            return Err(StoreError::Corrupt { key: key.to_owned(), reason });
-        }
+        known(key, index.format)?;
         Ok(index)
     }
+}
+
+impl DirectivesIndex {
+    pub(super) fn new(version: Version) -> Self {
+        Self { format: FORMAT, version }
+    }
+
+    pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        serde_json::to_vec(self).map_err(|error| corrupt("directives/index", &error))
+    }
+
+    pub(super) fn decode(key: &str, value: &[u8]) -> Result<Self, StoreError> {
+        let index: Self = serde_json::from_slice(value).map_err(|error| corrupt(key, &error))?;
+        known(key, index.format)?;
+        Ok(index)
+    }
+}
+
+fn known(key: &str, format: u32) -> Result<(), StoreError> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    let reason = format!("its format is {format}, and this Plimsoll knows {FORMAT}");
+    Err(StoreError::Corrupt { key: key.to_owned(), reason })
+}
+
+/// The directives, cut where a part is full. The parts make sense only together.
+pub(super) fn encode_directives(directives: &Directives) -> Result<Vec<Vec<u8>>, StoreError> {
+    let whole = serde_json::to_vec(directives).map_err(|error| corrupt("directives", &error))?;
+    Ok(whole.chunks(PART_BYTES).map(<[u8]>::to_vec).collect())
+}
+
+/// What all parts together say.
+pub(super) fn decode_directives<'a>(
+    key: &str,
+    parts: impl Iterator<Item = &'a [u8]>,
+) -> Result<Directives, StoreError> {
+    let whole: Vec<u8> = parts.flatten().copied().collect();
+    serde_json::from_slice(&whole).map_err(|error| corrupt(key, &error))
 }
 
 /// Under whose name a topic's own record is kept; its incoming collector has a copy.
