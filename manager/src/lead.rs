@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plimsoll_scheduler::plan::{AssignedTopic, Plan};
-use plimsoll_scheduler::solve::{CollectorInfo, CollectorState, Policy, Problem, TopicLoad, solve};
+use plimsoll_scheduler::policy::Policy;
+use plimsoll_scheduler::solve::{CollectorInfo, CollectorState, Problem, TopicLoad, solve};
 use plimsoll_scheduler::store::{Campaign, Leadership, Member, Store, StoreError, Stored, Term};
 use plimsoll_wire::log::{EventLog, Topic};
 use tokio::time::Instant;
@@ -153,14 +154,14 @@ fn problem(leader: &Leader, members: &BTreeMap<String, Member>, topic_life: &Top
     let mut topics: Vec<TopicLoad> = catalogue
         .entries()
         .iter()
-        .map(|entry| TopicLoad {
-            spec: AssignedTopic {
+        .map(|entry| {
+            let spec = AssignedTopic {
                 topic: entry.topic.to_string(),
                 concurrency_window: entry.workload.scaling.concurrency_window,
                 rate_window: entry.workload.scaling.rate_window,
-            },
-            provider: entry.workload.provider.clone(),
-            load: IDLE_WEIGHT + leader.board.cell(&entry.topic).frames_per_second(),
+            };
+            let load = IDLE_WEIGHT + leader.board.cell(&entry.topic).frames_per_second();
+            TopicLoad::new(spec, entry.workload.provider.clone(), load)
         })
         .collect();
     // A workload that has gone is read on for its grace period: it may come back.
@@ -169,7 +170,8 @@ fn problem(leader: &Leader, members: &BTreeMap<String, Member>, topic_life: &Top
     Problem {
         topics,
         collectors,
-        policy: Policy::MaxPerHost { max_per_host: leader.max_per_host, min_collectors: 0, max_collectors: u32::MAX },
+        policy: Policy { max_per_host: leader.max_per_host, ..Policy::default() },
+        rebalance: false,
     }
 }
 
@@ -187,7 +189,7 @@ fn collectors(leader: &Leader, members: &BTreeMap<String, Member>, previous: &Pl
             ("ready", CollectorState::Ready)
         } else {
             // Not heard yet: it may be unreachable, so it gets nothing; but a new leader must not take away what it has either.
-            ("joining", CollectorState::Cordoned)
+            ("joining", CollectorState::Joining)
         };
         *seen.entry(name).or_default() += 1;
         let provider = members.get(&id).map_or_else(String::new, |member| member.provider.clone());

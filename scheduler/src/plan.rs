@@ -93,6 +93,9 @@ pub struct Placed {
     /// Who reads it.
     #[serde(flatten)]
     pub placement: Placement,
+    /// Whether the collector that has it, or will have it, is kept for it alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// The generation that placed it so.
     pub since: u64,
     /// Why it is there: a sentence for people.

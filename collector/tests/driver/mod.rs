@@ -98,6 +98,7 @@ impl Planner {
             spec: AssignedTopic { topic: topic(number), concurrency_window: WINDOW, rate_window: WINDOW },
             provider: "aws".to_owned(),
             placement: Placement::owned_by("c-0"),
+            alone: false,
             since: generation,
             reason: "the test wants it".to_owned(),
         });

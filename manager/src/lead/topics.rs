@@ -59,7 +59,7 @@ impl TopicLife {
             let state =
                 retired.entry(topic.clone()).or_insert_with(|| Retired { since: Instant::now(), deleted: false });
             if !state.deleted {
-                kept.push(TopicLoad { spec: placed.spec.clone(), provider: placed.provider.clone(), load: 0.0 });
+                kept.push(TopicLoad::new(placed.spec.clone(), placed.provider.clone(), 0.0));
             }
         }
         kept

@@ -264,7 +264,14 @@ mod tests {
             concurrency_window: Duration::from_secs(1),
             rate_window: Duration::from_secs(1),
         };
-        Placed { spec, provider: String::new(), placement: Placement::default(), since, reason: String::new() }
+        Placed {
+            spec,
+            provider: String::new(),
+            placement: Placement::default(),
+            alone: false,
+            since,
+            reason: String::new(),
+        }
     }
 
     proptest! {

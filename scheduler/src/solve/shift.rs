@@ -43,7 +43,9 @@ fn needed(draft: &Draft<'_>, capacity: usize) -> bool {
         CollectorState::Ready => {
             collector.topics > capacity || collector.weight > hot(mean) || collector.weight < cold(mean)
         }
-        CollectorState::Cordoned => collector.topics > capacity || collector.weight > hot(mean),
+        CollectorState::Cordoned | CollectorState::Joining => {
+            collector.topics > capacity || collector.weight > hot(mean)
+        }
         CollectorState::Draining => collector.topics > 0,
         CollectorState::Lost => false,
     })

@@ -1,16 +1,22 @@
 //! The last step: the draft as a plan, and what is new in it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::draft::{Draft, Entry, Readers, Seat, Why};
-use super::{Move, Reason, Solution};
+use super::{Move, Obstacle, Reason, Solution};
 use crate::plan::{CollectorId, Placed, Placement, Plan, Topics};
 
 /// Where more than one topic in this many changes, the plan is built anew; else the previous one is patched.
 const PATCH_UP_TO_ONE_IN: usize = 16;
 
 /// The solution that the draft comes to.
-pub(super) fn tell(draft: Draft<'_>, previous: &Plan, unassigned: &[usize], wanted_collectors: usize) -> Solution {
+pub(super) fn tell(
+    draft: Draft<'_>,
+    previous: &Plan,
+    unassigned: &[usize],
+    wanted: BTreeMap<String, usize>,
+) -> Solution {
     let changed: Vec<usize> = (0..draft.entries.len()).filter(|&topic| differs(&draft.entries[topic])).collect();
     let mut plan = previous.clone();
     if !changed.is_empty() || !draft.vanished.is_empty() {
@@ -30,11 +36,16 @@ pub(super) fn tell(draft: Draft<'_>, previous: &Plan, unassigned: &[usize], want
             }
         }
     }
+    let topic_name = |topic: usize| draft.entries[topic].wanted.spec.topic.clone();
     Solution {
         plan,
         moves: changed.iter().filter_map(|&topic| moved(&draft, &draft.entries[topic])).collect(),
-        unassigned: unassigned.iter().map(|&topic| draft.entries[topic].wanted.spec.topic.clone()).collect(),
-        wanted_collectors,
+        unassigned: unassigned.iter().map(|&topic| topic_name(topic)).collect(),
+        obstacles: unassigned
+            .iter()
+            .map(|&topic| (topic_name(topic), Obstacle::NoCollector { provider: String::new() }))
+            .collect(),
+        wanted,
     }
 }
 
@@ -65,6 +76,7 @@ fn place(draft: &Draft<'_>, entry: &Entry<'_>, generation: u64) -> Option<Arc<Pl
         spec: entry.wanted.spec.clone(),
         provider: entry.wanted.provider.clone(),
         placement: Placement { owner: Some(owner), incoming: name(draft, entry.now.incoming) },
+        alone: false,
         since: generation,
         reason: reason(draft, entry),
     }))
@@ -85,10 +97,13 @@ fn reason(draft: &Draft<'_>, entry: &Entry<'_>) -> String {
             match reason {
                 Reason::New => "new".to_owned(),
                 Reason::Lost => format!("{from} was lost"),
+                Reason::Pinned => "pinned here".to_owned(),
+                Reason::Dedicated => format!("{from} can't be shared"),
                 Reason::Draining => format!("{from} is draining"),
+                Reason::Provider => format!("{from} is for another provider's topics"),
                 Reason::Overfull => format!("{from} had more topics than allowed"),
-                Reason::Balance => {
-                    format!("balance: {from} had {from_percent} % of a fair share, the new owner {to_percent} %")
+                Reason::Balance | Reason::Rebalance => {
+                    format!("{reason}: {from} had {from_percent} % of a fair share, the new owner {to_percent} %")
                 }
             }
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::Placement;
+use crate::plan::{AssignedTopic, Placement};
+use crate::policy::Policy;
 
 fn topic(name: impl Into<String>, load: f64) -> TopicLoad {
     let spec = AssignedTopic {
@@ -14,7 +15,7 @@ fn topic(name: impl Into<String>, load: f64) -> TopicLoad {
         concurrency_window: Duration::from_secs(15),
         rate_window: Duration::from_secs(60),
     };
-    TopicLoad { spec, provider: "default".to_owned(), load }
+    TopicLoad::new(spec, "default", load)
 }
 
 fn topics(loads: impl IntoIterator<Item = f64>) -> Vec<TopicLoad> {
@@ -34,11 +35,11 @@ fn ready(count: usize) -> Vec<CollectorInfo> {
 }
 
 fn at_most(max_per_host: u32) -> Policy {
-    Policy::MaxPerHost { max_per_host, min_collectors: 1, max_collectors: 1000 }
+    Policy { max_per_host, max_collectors: 1000, ..Policy::default() }
 }
 
 fn problem(topics: Vec<TopicLoad>, collectors: Vec<CollectorInfo>) -> Problem {
-    Problem { topics, collectors, policy: at_most(1_000_000) }
+    Problem { topics, collectors, policy: at_most(1_000_000), rebalance: false }
 }
 
 /// The problem as it is a moment later: whoever was to become warm is.
@@ -246,7 +247,7 @@ fn full_collectors_get_topics_all_the_same_and_more_are_wanted() {
     problem.policy = at_most(10);
     let solution = solve(&problem, &Plan::default());
     assert_eq!(solution.plan.topics.len(), 25);
-    assert_eq!(solution.wanted_collectors, 3);
+    assert_eq!(solution.wanted[""], 3);
     problem.collectors = ready(3);
     let (plan, moves) = rest(&problem, &solution.plan);
     for index in 0..3 {
@@ -343,6 +344,7 @@ proptest! {
                 topics: loads.iter().map(|(name, load)| topic(format!("t{name:03}"), *load)).collect(),
                 collectors: states.iter().enumerate().map(|(index, state)| collector(index, *state)).collect(),
                 policy: at_most(max_per_host),
+                rebalance: false,
             };
             let problem = if warm { warmed(&problem, &plan) } else { problem };
             let solution = solve(&problem, &plan);
@@ -371,6 +373,7 @@ proptest! {
             topics: topics.clone(),
             collectors: states.iter().enumerate().map(|(index, state)| collector(index, *state)).collect(),
             policy: at_most(max_per_host),
+            rebalance: false,
         };
         let (plan, _) = rest(&at(&before), &Plan::default());
         let problem = at(&after);

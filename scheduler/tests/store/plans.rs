@@ -23,6 +23,7 @@ pub fn plan(generation: u64, collectors: u64, topics: u64) -> Plan {
             owner: Some(collector((topic + generation) % collectors)),
             incoming: (topic % 10 == 0 && collectors > 1).then(|| collector((topic + generation + 1) % collectors)),
         },
+        alone: topic % 7 == 0,
         since: generation,
         reason: "a sentence for people that says why the topic is where it is".to_owned(),
     });

@@ -38,7 +38,7 @@ impl Levels {
             set.remove(&old);
         }
         let state = draft.collectors[index].info.state;
-        if matches!(state, CollectorState::Ready | CollectorState::Cordoned) {
+        if matches!(state, CollectorState::Ready | CollectorState::Cordoned | CollectorState::Joining) {
             self.donors.insert(new);
         }
         if state == CollectorState::Ready {
