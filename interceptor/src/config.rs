@@ -178,6 +178,16 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_BODY_READ_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "60s")]
     pub body_read_timeout: Duration,
 
+    /// What the body of a request must bring on the whole, in bytes a second, once its client has been waited for as long as
+    /// --min-body-rate-grace says (then 408); 0 is no limit. It holds until the response begins, and not for gRPC. A workload says
+    /// otherwise by the annotation plimsoll.io/min-body-rate.
+    #[arg(long, env = "PLIMSOLL_MIN_BODY_RATE", value_name = "BYTES_PER_SECOND", default_value = "240")]
+    pub min_body_rate: u64,
+
+    /// For how long the pace of a body does not matter.
+    #[arg(long, env = "PLIMSOLL_MIN_BODY_RATE_GRACE", value_name = "DURATION", value_parser = go_duration::parse, default_value = "20s")]
+    pub min_body_rate_grace: Duration,
+
     /// How long a client may take nothing of what it is sent, before it is cut off; 0 is no limit.
     #[arg(long, env = "PLIMSOLL_CLIENT_WRITE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "60s")]
     pub client_write_timeout: Duration,

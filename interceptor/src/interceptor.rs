@@ -215,6 +215,7 @@ impl Interceptor {
         let settings = Settings::new(&config, count, observer);
         let most = if config.max_connections == 0 { crowd::default_most() } else { config.max_connections };
         let crowd = Crowd::new(most, count, metrics.clone());
+        let upstream_tls = trust.tls();
         let shared =
             Shared { settings, metrics: metrics.clone(), table: table.clone(), trust, crowd, stops: stops.clone() };
         let threads = threads::start(&proxy, count, &shared).map_err(Error::Threads)?;
@@ -227,6 +228,7 @@ impl Interceptor {
         let probe_timeout = config.probe_endpoints.then_some(config.connect_timeout);
         tasks.spawn(endpoints.clone().keep(probe_timeout, serving.clone()));
         tasks.spawn(tables.follow(resources, serving.clone()));
+        tasks.spawn(upstream_tls.follow(metrics.upstream_tls_problems.clone(), serving.clone()));
         if let Some(certificates) = certificates {
             tasks.spawn(certificates.follow(serving.clone()));
         }
@@ -251,7 +253,8 @@ impl Interceptor {
             () = shutdown.cancelled() => Ok(()),
             () = any_ended(&threads) => Err(Error::ThreadEnded),
         };
-        ready.store(false, Ordering::Relaxed);
+        stops.leaving.store(true, Ordering::Relaxed);
+        ready.store(false, Ordering::Release);
         if outcome.is_ok() {
             info!("shutting down: serving on for {:?}, so that no new client is sent here", config.shutdown_delay);
             tokio::time::sleep(config.shutdown_delay).await;

@@ -25,6 +25,7 @@ mod routes;
 pub mod routing;
 mod server;
 mod static_routes;
+mod tls_client;
 mod upstream;
 
 pub use cold_start::fallback_of;

@@ -54,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) clients: Gauge,
     /// TLS to clients.
     pub(crate) tls: TlsMetrics,
+    /// 1 while the files of TLS to workloads can't be used as they are.
+    pub(crate) upstream_tls_problems: Gauge,
     /// Lines of the access log that were not written.
     pub(crate) access_log_dropped: Counter,
     /// Spans that a collector has taken.
@@ -97,6 +99,8 @@ impl Metrics {
         prefixed.register("client_connections", "Clients' connections now", self.clients.clone());
         let help = "Idle connections to endpoints that are kept for reuse, as of the last second";
         prefixed.register("upstream_idle_connections", help, self.pooled.clone());
+        let help = "1 while the files of TLS to workloads can't be used as they are; what they held before is";
+        prefixed.register("upstream_tls_problems", help, self.upstream_tls_problems.clone());
         self.tls.register(prefixed);
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod forwarded;
 mod headers;
 mod hold;
 mod instead;
+mod pace;
 mod refusal;
 mod tunnel;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -59,6 +61,10 @@ pub(crate) async fn answer(
     };
     client.news.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
     refusal::finish(worker.settings.error_format, version, &mut response);
+    if worker.is_leaving() && version != Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Whoever sends its next request elsewhere has none under way here when idle connections are closed.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     active.answered();
     response.body_mut().keep(active);
     response

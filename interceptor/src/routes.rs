@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::endpoints::{Ejection, EndpointSet, Endpoints, Options, Sessions};
 use crate::ledger::{Ledger, Totals};
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::proxy::BodyLimits;
 use crate::routing::Index;
 use crate::static_routes::StaticRoutes;
 use crate::upstream::Backend;
@@ -53,7 +54,7 @@ pub(crate) struct Route {
 }
 
 /// How long a request may take; none is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Held for a ready endpoint.
     pub(crate) readiness: Option<Duration>,
@@ -65,6 +66,8 @@ pub(crate) struct Limits {
     pub(crate) connect: Option<Duration>,
     /// Between two pieces of the response's body.
     pub(crate) idle: Option<Duration>,
+    /// The body of the request.
+    pub(crate) body: BodyLimits,
 }
 
 impl Limits {
@@ -80,6 +83,7 @@ impl Limits {
             response_header: limit(own.response_header, config.response_header_timeout),
             connect: limit(own.connect, config.connect_timeout),
             idle: limit(own.idle, config.response_idle_timeout),
+            body: BodyLimits::of(config, workload.min_body_rate.map(u64::from)),
         }
     }
 }

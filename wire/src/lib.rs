@@ -4,12 +4,14 @@
 //! * [`log`]: the log itself, a trait with a Kafka and an in-memory form.
 //! * [`collector`]: what collectors tell managers; [`scaler`]: what KEDA asks.
 //! * [`resources`]: the custom resources that describe workloads, and the files that carry them.
+//! * [`tls`]: whom TLS trusts where an operator wants less checked.
 //! * [`go_duration`]: durations as the resources and the add-on's settings write them.
 
 pub mod frame;
 pub mod go_duration;
 pub mod log;
 pub mod resources;
+pub mod tls;
 pub mod topic;
 
 /// The collector's gRPC service: a snapshot of every answer, then changes.

@@ -58,6 +58,9 @@ pub struct Workload {
     pub static_routes: Vec<StaticRoute>,
     /// Requests at once that one endpoint gets at most (annotation `plimsoll.io/concurrency-limit`); none is no bound.
     pub concurrency_limit: Option<NonZeroU32>,
+    /// Bytes a second that bodies of requests must bring on the whole (annotation `plimsoll.io/min-body-rate`); none takes the
+    /// process-wide value, zero is off.
+    pub min_body_rate: Option<u32>,
     /// What keeps a client at one endpoint (annotation `plimsoll.io/affinity`).
     pub affinity: Option<Affinity>,
     /// What its endpoints speak, where the resource says so (annotation `plimsoll.io/backend-protocol`).
@@ -89,6 +92,7 @@ impl Workload {
             cold_start: ColdStart::default(),
             static_routes: Vec::new(),
             concurrency_limit: None,
+            min_body_rate: None,
             affinity: None,
             backend_protocol: None,
             created: None,

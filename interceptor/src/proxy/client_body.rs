@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -14,26 +13,44 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::Refusal;
+use super::pace::{MinRate, Pace, PaceLimits, Slow};
+use crate::config::Config;
 
 /// Limits of a request's body; none is no limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
     /// As a whole, in bytes.
     pub(crate) bytes: Option<u64>,
-    /// From one read to the next.
-    pub(crate) pause: Option<Duration>,
+    /// On its way.
+    pub(crate) pace: PaceLimits,
+}
+
+impl BodyLimits {
+    /// What the settings say, with this rate instead of theirs where there is one; zero is no limit.
+    pub(crate) fn of(config: &Config, min_rate: Option<u64>) -> Self {
+        let bytes_per_second = min_rate.unwrap_or(config.min_body_rate);
+        let rate = MinRate { grace: config.min_body_rate_grace, bytes_per_second };
+        Self {
+            bytes: Some(config.max_request_body_bytes).filter(|bytes| *bytes > 0),
+            pace: PaceLimits {
+                pause: Some(config.body_read_timeout).filter(|pause| !pause.is_zero()),
+                rate: (bytes_per_second > 0).then_some(rate),
+            },
+        }
+    }
 }
 
 /// What the client sends, as it comes.
 #[derive(Debug)]
 pub(crate) struct ClientBody {
     incoming: Incoming,
-    limits: BodyLimits,
+    /// What may still come, in bytes.
+    left: Option<u64>,
+    pace: Pace,
     /// Over HTTP/2 a body may rest once the response has begun: both go on side by side.
     may_rest: bool,
-    /// Reused from pause to pause. It runs while the client is waited for.
+    /// Reused from wait to wait. It runs while the client is waited for.
     timer: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
     state: BodyState,
 }
 
@@ -53,7 +70,7 @@ struct Shared {
 #[derive(Debug, Clone, Copy)]
 enum Failure {
     TooLong,
-    TooSlow,
+    TooSlow(Slow),
     BrokeOff,
 }
 
@@ -63,9 +80,9 @@ pub(crate) enum BodyError {
     /// Over `--max-request-body-bytes`.
     #[error("the body of the request is too long")]
     TooLong,
-    /// Over `--body-read-timeout`.
-    #[error("the body of the request stopped for too long")]
-    TooSlow,
+    /// Over `--body-read-timeout`, or under `--min-body-rate`.
+    #[error("the body of the request is too slow: {0:?}")]
+    TooSlow(Slow),
     /// The client left, or sends nonsense.
     #[error("the body of the request broke off: {0}")]
     BrokeOff(#[from] hyper::Error),
@@ -76,7 +93,7 @@ impl BodyState {
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         Some(match self.0.failed.get()? {
             Failure::TooLong => Refusal::BodyTooLong,
-            Failure::TooSlow => Refusal::BodyTooSlow,
+            Failure::TooSlow(slow) => Refusal::BodyTooSlow(slow),
             Failure::BrokeOff => Refusal::BodyBrokeOff,
         })
     }
@@ -109,42 +126,42 @@ impl ClientBody {
             return Err(Refusal::BodyTooLong);
         }
         let is_http2 = version == Version::HTTP_2;
-        if is_http2 && is_grpc(head) {
-            // A stream of messages may rest for hours, before the first answer too.
-            limits.pause = None;
+        if is_http2 && is_stream_of_messages(head) {
+            // It may rest for hours, before the first answer too.
+            limits.pace = PaceLimits::default();
         }
-        let state = BodyState::default();
-        let body = Self { incoming, limits, may_rest: is_http2, timer: None, is_waiting: false, state: state.clone() };
-        Ok((body, state))
+        let (state, pace) = (BodyState::default(), Pace::new(limits.pace));
+        Ok((Self { incoming, left: limits.bytes, pace, may_rest: is_http2, timer: None, state: state.clone() }, state))
     }
 
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
         let Some(data) = frame.data_ref() else { return Ok(()) };
         let received = &self.state.0.received;
         received.set(received.get() + data.len() as u64);
-        if let Some(left) = &mut self.limits.bytes {
+        if let Some(left) = &mut self.left {
             *left = left.checked_sub(data.len() as u64).ok_or(BodyError::TooLong)?;
         }
         Ok(())
     }
 
-    /// Ready when nothing has come for too long.
-    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(pause) = self.limits.pause else { return Poll::Pending };
-        if self.may_rest && self.state.0.response_begun.get() {
+    /// Ready when nothing has come for too long, or too little.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Slow> {
+        let begun = self.state.0.response_begun.get();
+        let received = self.state.received();
+        let Some((due, slow)) = self.pace.waits(Instant::now, received, begun && self.may_rest, begun) else {
             return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
-        if !std::mem::replace(&mut self.is_waiting, true) {
-            timer.as_mut().reset(Instant::now() + pause);
-        }
-        timer.as_mut().poll(cx)
+        timer.as_mut().poll(cx).map(|()| slow)
     }
 
     fn failed(&self, error: BodyError) -> BodyError {
         let failure = match &error {
             BodyError::TooLong => Failure::TooLong,
-            BodyError::TooSlow => Failure::TooSlow,
+            BodyError::TooSlow(slow) => Failure::TooSlow(*slow),
             BodyError::BrokeOff(_) => Failure::BrokeOff,
         };
         self.state.0.failed.set(Some(failure));
@@ -152,9 +169,10 @@ impl ClientBody {
     }
 }
 
-fn is_grpc(head: &request::Parts) -> bool {
+/// gRPC, or the streams of the Connect protocol.
+fn is_stream_of_messages(head: &request::Parts) -> bool {
     let kind = head.headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    kind.starts_with(b"application/grpc")
+    kind.starts_with(b"application/grpc") || kind.starts_with(b"application/connect+")
 }
 
 impl Body for ClientBody {
@@ -167,12 +185,12 @@ impl Body for ClientBody {
             Poll::Ready(Some(Ok(frame))) => this.count(&frame).map(|()| Some(frame)),
             Poll::Ready(Some(Err(error))) => Err(BodyError::BrokeOff(error)),
             Poll::Ready(None) => Ok(None),
-            Poll::Pending => match this.poll_pause(cx) {
-                Poll::Ready(()) => Err(BodyError::TooSlow),
+            Poll::Pending => match this.poll_patience(cx) {
+                Poll::Ready(slow) => Err(BodyError::TooSlow(slow)),
                 Poll::Pending => return Poll::Pending,
             },
         };
-        this.is_waiting = false;
+        this.pace.goes_on(Instant::now);
         Poll::Ready(outcome.map_err(|error| this.failed(error)).transpose())
     }
 

@@ -49,7 +49,7 @@ pub(crate) async fn forward(
     headers::to_endpoint(&mut request, client.peer(worker.settings.forwarded), wanted);
     let session = exchange.route.sessions.as_ref().map(|sessions| Session::take(sessions, request.headers_mut()));
     let (head, incoming) = request.into_parts();
-    let (body, body_state) = ClientBody::new(&head, version, incoming, worker.settings.body)?;
+    let (body, body_state) = ClientBody::new(&head, version, incoming, exchange.route.limits.body)?;
     if let Some(trail) = exchange.trail() {
         trail.reads(body_state.clone());
     }

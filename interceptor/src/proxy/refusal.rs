@@ -6,6 +6,7 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use serde::Serialize;
 use tracing::debug;
 
+use super::pace::Slow;
 use super::{End, Exchange, ResponseBody};
 use crate::config::ErrorFormat;
 use crate::fixed_response::RETRY_AFTER_SECONDS;
@@ -20,9 +21,9 @@ pub(crate) enum Refusal {
     /// Over `--max-request-body-bytes`.
     #[error("the body of the request is too long")]
     BodyTooLong,
-    /// Over `--body-read-timeout`.
-    #[error("the body of the request stopped for too long")]
-    BodyTooSlow,
+    /// Over `--body-read-timeout`, or under `--min-body-rate`.
+    #[error("the body of the request {}", match .0 { Slow::Stopped => "stopped for too long", Slow::Drips => "came too slowly" })]
+    BodyTooSlow(Slow),
     /// The request was not let in.
     #[error(transparent)]
     Unread(Fault),
@@ -78,7 +79,7 @@ impl Refusal {
             Self::BadRequest(_) | Self::BodyBrokeOff => StatusCode::BAD_REQUEST,
             Self::Unread(fault) => fault.status(),
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute { .. } | Self::RouteRemoved => StatusCode::NOT_FOUND,
             Self::NoEndpoint | Self::TooManyWaiting { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotReady | Self::NoPlace | Self::RequestTimeout | Self::ResponseHeaderTimeout => {
@@ -92,9 +93,11 @@ impl Refusal {
     /// What the request ends by.
     fn end(&self) -> End {
         match self {
-            Self::NotReady | Self::NoPlace | Self::RequestTimeout | Self::ResponseHeaderTimeout | Self::BodyTooSlow => {
-                End::Timeout
-            }
+            Self::NotReady
+            | Self::NoPlace
+            | Self::RequestTimeout
+            | Self::ResponseHeaderTimeout
+            | Self::BodyTooSlow(_) => End::Timeout,
             Self::UpstreamFailed(_) => End::UpstreamFailed,
             Self::BodyBrokeOff => End::ClientGone,
             _ => End::Refused,
@@ -120,7 +123,7 @@ impl Refusal {
         let text = self.to_string();
         let mut response = Response::new(ResponseBody::text(Bytes::from(format!("{text}\n")), exchange));
         *response.status_mut() = status;
-        let ends_connection = matches!(self, Self::Unread(_) | Self::BodyTooLong | Self::BodyTooSlow);
+        let ends_connection = matches!(self, Self::Unread(_) | Self::BodyTooLong | Self::BodyTooSlow(_));
         response.extensions_mut().insert(Told { text, ends_connection });
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if status == StatusCode::SERVICE_UNAVAILABLE {

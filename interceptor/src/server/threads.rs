@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,8 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 /// When the threads stop.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stops {
+    /// It is going to stop: clients of HTTP/1 are told with each answer that their connection ends there.
+    pub(crate) leaving: Arc<AtomicBool>,
     /// Accept no more, and end when all requests have been answered.
     pub(crate) drain: CancellationToken,
     /// End now.
@@ -130,7 +132,7 @@ async fn run(
 ) -> io::Result<()> {
     let entrances = Entrances::new(listeners)?;
     let Shared { settings, metrics, table, trust, crowd, stops } = shared;
-    let worker = Worker::new(settings, metrics, table, trust);
+    let worker = Worker::new(settings, metrics, table, trust, stops.leaving.clone());
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub(crate) use certificates::Certificates;
 pub(crate) use door::{Door, Pass};
 pub(crate) use metrics::TlsMetrics;
-pub(crate) use pair::{certificates, private_key};
+pub(crate) use pair::{certificates, fingerprint, private_key, read};
 pub use settings::{ClientAuth, TlsConfig, TlsVersion};
 
 /// Why TLS can't be offered, or something of it can't be used.
@@ -77,8 +77,8 @@ pub enum TlsError {
     /// The versions and cipher suites leave nothing to speak.
     #[error("no TLS can be spoken with --tls-min-version, --tls-max-version and --tls-cipher-suites as they are: {0}")]
     Nothing(String),
-    /// The authorities that clients' certificates are checked against can't be used.
-    #[error("the certificates in {} can't be used to check clients: {reason}", path.display())]
+    /// The authorities that others' certificates are checked against can't be used.
+    #[error("the certificates in {} can't be used to check others: {reason}; it must have those of authorities", path.display())]
     Authorities {
         /// The file.
         path: PathBuf,

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,7 +25,6 @@ use super::serving::{self, OnThisThread, Served};
 use crate::config::{Config, ErrorFormat};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
-use crate::proxy::BodyLimits;
 use crate::proxy::forwarded::TrustedProxies;
 use crate::routes::Table;
 use crate::upstream::connection::Life;
@@ -47,7 +47,6 @@ pub(crate) struct Settings {
     pub(crate) cold_start_header: bool,
     pub(crate) connect_retry_timeout: Duration,
     pub(crate) head: Bounds,
-    pub(crate) body: BodyLimits,
     pub(crate) error_format: ErrorFormat,
     pub(crate) forwarded: bool,
     trusted: Arc<TrustedProxies>,
@@ -71,10 +70,6 @@ impl Settings {
             cold_start_header: config.cold_start_header,
             connect_retry_timeout: config.connect_retry_timeout,
             head: Bounds { bytes: config.max_header_bytes as usize, fields: config.max_headers.into() },
-            body: BodyLimits {
-                bytes: Some(config.max_request_body_bytes).filter(|bytes| *bytes > 0),
-                pause: Some(config.body_read_timeout).filter(|pause| !pause.is_zero()),
-            },
             error_format: config.error_format,
             forwarded: config.forwarded,
             trusted: Arc::new(config.trusted_proxies.clone()),
@@ -104,6 +99,7 @@ pub(crate) struct Worker {
     pub(crate) tasks: TaskTracker,
     /// Cancelled when requests shall end and no new ones come.
     pub(crate) draining: CancellationToken,
+    leaving: Arc<AtomicBool>,
     pub(crate) protocol: auto::Builder<OnThisThread>,
     table: RefCell<arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     random: RefCell<SmallRng>,
@@ -129,6 +125,7 @@ impl Worker {
         metrics: Arc<Metrics>,
         table: Arc<ArcSwap<Table>>,
         trust: Arc<Trust>,
+        leaving: Arc<AtomicBool>,
     ) -> Rc<Self> {
         let tasks = TaskTracker::new();
         Rc::new(Self {
@@ -139,12 +136,18 @@ impl Worker {
             metrics,
             tasks,
             draining: CancellationToken::new(),
+            leaving,
             table: RefCell::new(arc_swap::Cache::new(table)),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             clients: RefCell::default(),
             accepted: Cell::new(0),
             pooled: Cell::new(0),
         })
+    }
+
+    /// Whether clients should go elsewhere with their next request.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
     }
 
     /// Looks something up in the routes of now; costs one comparison while they stay the same.

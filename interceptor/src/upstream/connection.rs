@@ -277,3 +277,44 @@ enum No {
     Client(BodyError),
     TimedOut(Over),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Duration;
+
+    use plimsoll_wire::resources::{Port, Workload};
+    use plimsoll_wire::topic::WorkloadId;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::upstream::Backend;
+
+    /// A write to a connection that the endpoint has closed meanwhile fails before its first byte: the request comes back whole.
+    #[tokio::test]
+    async fn a_request_whose_first_write_fails_was_never_sent() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.writable().await.unwrap();
+        let (endpoint, _) = listener.accept().unwrap();
+        let now = Instant::now();
+        let life = Life { until: now + Duration::from_secs(60), uses: 10 };
+        let target = plimsoll_wire::resources::Backend { service: "app".to_owned(), port: Port::Number(80) };
+        let origin = Backend::of(&Workload::new(WorkloadId::new("default", "app"), target), "app").at(address);
+        let mut connection = Connection::over(Stream::Plain(stream), origin, life);
+        connection.uses = 1;
+        // Nothing is awaited from here on, so that the runtime does not hear of the reset before the write fails.
+        socket2::SockRef::from(&endpoint).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(endpoint);
+        let request = Request::post("/").header("x-number", "7").body(RequestBody::Empty).unwrap();
+        let patience = Patience { until: None, after_sent: None };
+        match connection.send(request, now, patience).await {
+            Err(Unanswered::Unsent(request, Fault::Io(error))) => {
+                assert_eq!(request.headers()["x-number"], "7");
+                assert!(error.raw_os_error().is_some(), "the system refuses: {error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -103,3 +103,41 @@ async fn a_workload_said_to_speak_http2_over_tls_must() {
     scene.ready(&[Upstream::speaking(Speaks::Http1Tls, &authority.issue(&["127.0.0.1"])).await.address]);
     assert_eq!(scene.get("/").await.status, 502);
 }
+
+#[tokio::test]
+async fn whom_to_trust_and_who_we_are_follow_their_files_and_a_spoilt_file_changes_nothing() {
+    logs::keep();
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let (scene, folder) = scene(&old, BackendProtocol::Https, |config, folder| {
+        old.issue(&["interceptor"]).write(folder, "own");
+        config.upstream_tls.upstream_tls_cert = Some(folder.join("own.crt"));
+        config.upstream_tls.upstream_tls_key = Some(folder.join("own.key"));
+        // Each request has a handshake of its own.
+        config.max_idle_conns = 0;
+    })
+    .await;
+    // Each endpoint is of one authority, and takes only clients of the same.
+    let endpoint = async |authority: &Authority| {
+        let tls = authority.issue(&["127.0.0.1"]).server(Some(authority), &["http/1.1"]);
+        Upstream::behind(Speaks::Http1Tls, Some(tls)).await.address
+    };
+    let (of_old, of_new) = (endpoint(&old).await, endpoint(&new).await);
+    let status_at = async |address| {
+        scene.ready(&[address]);
+        scene.get("/").await.status
+    };
+    assert_eq!((status_at(of_old).await, status_at(of_new).await), (200, 502));
+
+    let ca = folder.path().join("authority.txt");
+    std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\nspoilt\n").unwrap();
+    until(async || logs::have(&["authority.txt", "stays in force"]), "the spoilt file is named").await;
+    let problems = "interceptor_upstream_tls_problems";
+    until(async || scene.metric(problems).await == Some(1), "a metric says so").await;
+    assert_eq!(status_at(of_old).await, 200);
+
+    std::fs::write(&ca, &new.pem).unwrap();
+    new.issue(&["interceptor"]).write(folder.path(), "own");
+    until(async || status_at(of_new).await == 200, "the new files are in force").await;
+    assert_eq!(status_at(of_old).await, 502, "the old authority is trusted no more");
+    until(async || scene.metric(problems).await == Some(0), "all is well").await;
+}

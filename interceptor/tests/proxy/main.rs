@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod aborts;
 mod access_log;
 mod admin;
 mod affinity;
@@ -30,6 +31,7 @@ mod protocols;
 mod resolve;
 mod scene;
 mod shutdown;
+mod slow_bodies;
 mod static_routes;
 mod streams;
 mod strict;

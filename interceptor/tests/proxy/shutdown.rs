@@ -48,7 +48,12 @@ async fn it_serves_on_for_the_shutdown_delay_but_is_not_ready() {
     scene.shutdown.cancel();
     until(async || scene.page("/readyz").await.status == 503, "not ready").await;
     assert_eq!(scene.page("/livez").await.status, 200);
-    assert_eq!(scene.get("/").await.status, 200);
+    let response = scene.get("/").await;
+    assert_eq!(
+        (response.status, response.header("connection")),
+        (200, Some("close")),
+        "the next request goes elsewhere"
+    );
     scene.stop().await.unwrap();
 }
 

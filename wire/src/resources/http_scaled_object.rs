@@ -156,6 +156,7 @@ impl HttpScaledObjectSpec {
             cold_start: ColdStart { fallback: self.fallback()?, ..ColdStart::default() },
             static_routes: Vec::new(),
             concurrency_limit: metadata.concurrency_limit()?,
+            min_body_rate: metadata.min_body_rate()?,
             affinity: metadata.affinity()?,
             backend_protocol: metadata.backend_protocol()?,
             created: metadata.creation_timestamp.clone(),

@@ -183,6 +183,7 @@ impl InterceptorRouteSpec {
             cold_start: self.cold_start.as_ref().map_or_else(|| Ok(Default::default()), ColdStart::checked)?,
             static_routes: StaticRoute::checked(&self.static_routes)?,
             concurrency_limit: metadata.concurrency_limit()?,
+            min_body_rate: metadata.min_body_rate()?,
             affinity: metadata.affinity()?,
             backend_protocol: metadata.backend_protocol()?,
             created: metadata.creation_timestamp.clone(),

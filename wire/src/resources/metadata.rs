@@ -16,6 +16,8 @@ pub const CONCURRENCY_WINDOW_ANNOTATION: &str = "plimsoll.io/concurrency-window"
 pub const PROVIDER_ANNOTATION: &str = "plimsoll.io/provider";
 /// The annotation with the number of requests that one endpoint gets at once, 1 or more.
 pub const CONCURRENCY_LIMIT_ANNOTATION: &str = "plimsoll.io/concurrency-limit";
+/// The annotation with the least that bodies of requests must bring on the whole, in bytes a second; 0 is no limit.
+pub const MIN_BODY_RATE_ANNOTATION: &str = "plimsoll.io/min-body-rate";
 /// The annotation that keeps a client at one endpoint: `cookie`.
 pub const AFFINITY_ANNOTATION: &str = "plimsoll.io/affinity";
 /// The annotation that names the protocol of the endpoints; see [`BackendProtocol::named`].
@@ -96,6 +98,16 @@ impl Metadata {
             Invalid::value(annotation_field(CONCURRENCY_LIMIT_ANNOTATION), text, remedy)
         };
         limit.map(|text| text.parse().map_err(|_| refused(text))).transpose()
+    }
+
+    /// Bytes a second that bodies of requests must bring on the whole, where that is said.
+    pub(super) fn min_body_rate(&self) -> Result<Option<u32>, Invalid> {
+        let rate = self.annotation(MIN_BODY_RATE_ANNOTATION);
+        let refused = |text| {
+            let remedy = "write how many bytes a body must bring in a second: a whole number, 0 for no limit";
+            Invalid::value(annotation_field(MIN_BODY_RATE_ANNOTATION), text, remedy)
+        };
+        rate.map(|text| text.parse().map_err(|_| refused(text))).transpose()
     }
 
     /// What keeps a client at one endpoint.
@@ -196,11 +208,13 @@ mod tests {
         };
         let none = named(None, Some("hello"));
         assert_eq!(none.concurrency_limit(), Ok(None));
+        assert_eq!(none.min_body_rate(), Ok(None));
         assert_eq!(none.affinity(), Ok(None));
         assert_eq!(none.backend_protocol(), Ok(None));
         assert_eq!(none.timeouts(Timeouts::default()), Ok(Timeouts::default()));
 
         assert_eq!(annotated(CONCURRENCY_LIMIT_ANNOTATION, "7").concurrency_limit(), Ok(NonZeroU32::new(7)));
+        assert_eq!(annotated(MIN_BODY_RATE_ANNOTATION, "0").min_body_rate(), Ok(Some(0)));
         assert_eq!(annotated(AFFINITY_ANNOTATION, "cookie").affinity(), Ok(Some(Affinity::Cookie)));
         for (name, is) in [
             ("http1", BackendProtocol::Http1),
@@ -228,6 +242,7 @@ mod tests {
             };
             let error = [
                 metadata.concurrency_limit().err(),
+                metadata.min_body_rate().err(),
                 metadata.affinity().err(),
                 metadata.backend_protocol().err(),
                 metadata.timeouts(Timeouts::default()).err(),
@@ -239,6 +254,7 @@ mod tests {
         for bad in ["0", "-1", "1.5", "", "many", "4294967296"] {
             says(CONCURRENCY_LIMIT_ANNOTATION, bad, "plimsoll.io/concurrency-limit", "a whole number of 1 or more");
         }
+        says(MIN_BODY_RATE_ANNOTATION, "slow", "plimsoll.io/min-body-rate", "0 for no limit");
         says(AFFINITY_ANNOTATION, "Cookie", "plimsoll.io/affinity", "write cookie");
         for bad in ["", "HTTP2", "tcp"] {
             says(BACKEND_PROTOCOL_ANNOTATION, bad, "plimsoll.io/backend-protocol", "write http1, h2c, https or h2");

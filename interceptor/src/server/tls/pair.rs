@@ -57,12 +57,12 @@ impl Place {
 ///
 /// # Errors
 /// Where it can't be read.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
 /// Tells one content from another.
-pub(super) fn fingerprint(contents: &[&[u8]]) -> u64 {
+pub(crate) fn fingerprint(contents: &[&[u8]]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for content in contents {
         hasher.write_usize(content.len());

@@ -48,7 +48,6 @@ mod scram;
 mod settings;
 mod setup;
 mod tls;
-mod trust;
 
 /// Bytes of all requests on their way at most. A call waits for room until its time is up.
 const ROOM_BYTES: usize = 64 * 1024 * 1024;

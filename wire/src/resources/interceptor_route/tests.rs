@@ -127,6 +127,7 @@ fn a_route_becomes_the_workload_it_describes() {
                 mode: ResponseMode::WhenUnavailable,
             }],
             concurrency_limit: None,
+            min_body_rate: None,
             affinity: None,
             backend_protocol: None,
             created: Some("2026-01-02T03:04:05Z".into()),

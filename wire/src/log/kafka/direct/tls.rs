@@ -16,8 +16,8 @@ use tokio_rustls::client::TlsStream;
 use super::address::Address;
 use super::failure::Failure;
 use super::keys::Keys;
-use super::trust::{AnyCertificate, AnyName};
 use crate::log::LogError;
+use crate::tls::{AnyCertificate, AnyName};
 
 /// What is needed to talk TLS to brokers.
 #[derive(Clone)]
