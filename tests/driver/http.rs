@@ -47,6 +47,11 @@ impl Connection {
         self.send(request).await
     }
 
+    /// Whether the other side has closed it, as far as is known.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Reply> {
         let what = format!("{} {}", request.method(), request.uri());
         let answer = async {
@@ -105,7 +110,7 @@ impl Pool {
     pub(crate) async fn get(&self, host: &str, path: &str) -> Result<Reply> {
         let idle = self.idle.lock().pop();
         let mut connection = match idle {
-            Some(connection) if !connection.sender.is_closed() => connection,
+            Some(connection) if !connection.is_closed() => connection,
             _ => Connection::open(&self.address).await?,
         };
         let reply = connection.get(host, path).await?;

@@ -27,6 +27,13 @@ impl Program {
         Ok(Self { process, log })
     }
 
+    /// As [`start`](Self::start), with what goes to standard output in the file that is given back.
+    pub(crate) fn start_apart<S: AsRef<str>>(folder: &Folder, name: &str, arguments: &[S]) -> Result<(Self, PathBuf)> {
+        let (stdout, log) = (folder.join(&format!("{name}.stdout")), folder.join(&format!("{name}.log")));
+        let process = Process::spawn_writing(name, &command(arguments), &stdout, &log)?;
+        Ok((Self { process, log }, stdout))
+    }
+
     /// The process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process

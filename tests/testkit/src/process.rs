@@ -36,13 +36,17 @@ pub struct Process {
 impl Process {
     /// Starts `command` with its output appended to the file `log`. `name` is for error messages.
     pub fn spawn(name: &str, command: &Command, log: &Path) -> Result<Self> {
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("{name}: the log {} cannot be written", log.display()))?;
+        Self::spawn_writing(name, command, log, log)
+    }
+
+    /// As [`spawn`](Self::spawn), with its standard output in a file of its own.
+    pub fn spawn_writing(name: &str, command: &Command, stdout: &Path, log: &Path) -> Result<Self> {
+        let open = |path: &Path| {
+            let file = File::options().create(true).append(true).open(path);
+            file.with_context(|| format!("{name}: the log {} cannot be written", path.display()))
+        };
         let mut bound = bound_to_parent(command);
-        bound.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        bound.stdin(Stdio::null()).stdout(open(stdout)?).stderr(open(log)?).process_group(0);
         let child = spawn_on_lasting_thread(bound)?
             .with_context(|| format!("{name}: setpriv cannot be run; install util-linux (2.33 or newer)"))?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned(), ended: None })
