@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::admin::{self, Readiness};
 use crate::config::Config;
+use crate::farewell::Farewell;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::reader::Reader;
@@ -89,6 +90,7 @@ pub struct Collector {
     reader: Reader,
     readiness: Arc<Readiness>,
     registry: Registry,
+    farewell: Farewell,
     /// Subscriptions end with the last holder of their log.
     _log: Arc<dyn EventLog>,
 }
@@ -118,6 +120,12 @@ impl Collector {
         let hub = Arc::new(Hub::new(id.clone(), incarnation));
         let readiness = Arc::new(Readiness::default());
         let assignment = parts.store.watch_assignment(&id);
+        let farewell = Farewell {
+            hub: hub.clone(),
+            assignment: assignment.clone(),
+            members: parts.store.watch_members(),
+            limit: config.leave_timeout,
+        };
         let reader =
             Reader::new(&*parts.log, assignment, config.read_interval, hub.clone(), readiness.clone(), metrics)?;
         Ok(Self {
@@ -131,6 +139,7 @@ impl Collector {
             reader,
             readiness,
             registry,
+            farewell,
             _log: parts.log,
         })
     }
@@ -153,7 +162,8 @@ impl Collector {
         self.admin_address
     }
 
-    /// Reads and answers until shutdown; then ends its streams with OK and takes itself off the members.
+    /// Reads and answers until shutdown, and then until others answer for its topics (for as long as it may); then ends its streams with OK
+    /// and takes itself off the members.
     ///
     /// # Errors
     /// Where a server or a task fails. All others are stopped before it returns.
@@ -189,8 +199,13 @@ impl Collector {
             );
         tasks.spawn(async move { Ok(served.await?) });
 
+        let farewell = self.farewell;
+        let asked_to_stop = async {
+            shutdown.cancelled().await;
+            farewell.wait().await;
+        };
         let mut outcome = tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
+            () = asked_to_stop => Ok(()),
             Some(ended) = tasks.join_next() => ended.map_err(Error::from).flatten().and(Err(Error::Ended)),
         };
         stop.cancel();

@@ -33,6 +33,11 @@ pub struct Config {
     /// turns active or idle is told at once either way. 10ms to 1s.
     #[arg(long, env = "PLIMSOLL_READ_INTERVAL", value_name = "DURATION", default_value = "250ms", value_parser = read_interval)]
     pub read_interval: Duration,
+
+    /// A collector that is asked to stop first asks the managers to have its topics answered by others, and goes on answering until they
+    /// are, this long at most. Give it less than what kills it (`terminationGracePeriodSeconds`). 0s: it stops at once.
+    #[arg(long, env = "PLIMSOLL_LEAVE_TIMEOUT", value_name = "DURATION", default_value = "25s", value_parser = plimsoll_wire::go_duration::parse)]
+    pub leave_timeout: Duration,
 }
 
 impl Config {
@@ -46,6 +51,7 @@ impl Config {
             collector_admin_listen: SocketAddr::new(listen.ip(), 0),
             provider: plimsoll_wire::resources::DEFAULT_PROVIDER.to_owned(),
             read_interval: Duration::from_millis(250),
+            leave_timeout: Duration::ZERO,
         }
     }
 
@@ -97,6 +103,7 @@ mod tests {
             collector_admin_listen: SocketAddr::from(([0, 0, 0, 0], 0)),
             provider: String::new(),
             read_interval: Duration::from_millis(250),
+            leave_timeout: Duration::ZERO,
         };
         config.advertised(bound.parse().unwrap_or_else(|_| panic!("{bound}")))
     }

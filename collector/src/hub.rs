@@ -51,6 +51,7 @@ struct Held {
     interceptors_version: u64,
     subscribers: HashMap<u64, Backlog>,
     next: u64,
+    leaving: bool,
     closed: bool,
 }
 
@@ -172,6 +173,16 @@ impl Hub {
         held.notify();
     }
 
+    /// Tells all subscribers that the collector is about to stop.
+    pub(crate) fn leave(&self) {
+        let mut held = self.held.lock();
+        held.leaving = true;
+        for backlog in held.subscribers.values_mut() {
+            backlog.beat = true;
+        }
+        held.notify();
+    }
+
     /// Ends all subscriptions; what has not been told stays untold.
     pub(crate) fn close(&self) {
         let mut held = self.held.lock();
@@ -224,7 +235,7 @@ impl Subscriber {
     }
 
     fn update(&self, held: &mut Held) -> Option<Update> {
-        let Held { answers, state, interceptors_version, subscribers, .. } = held;
+        let Held { answers, state, interceptors_version, subscribers, leaving, .. } = held;
         let backlog = subscribers.get_mut(&self.id)?;
         let idle = backlog.at_once.len() == 0 && backlog.paced.len() == 0 && backlog.released.is_empty();
         if idle && backlog.snapshot.is_none() && !backlog.beat {
@@ -261,6 +272,7 @@ impl Subscriber {
             load: Some(state.load),
             interceptors: if interceptors_changed { state.interceptors.clone() } else { Vec::new() },
             interceptors_changed,
+            leaving: *leaving,
         })
     }
 }

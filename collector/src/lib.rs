@@ -3,11 +3,12 @@
 //! * [`fold`]: what decides; pure.
 //! * `reader`: the one task that reads the log and follows the assignment; it alone touches the fold.
 //! * `hub`: the newest answers, and what each subscriber has not been told yet; `service` is its gRPC form.
-//! * `registrar`: keeps the collector known to the managers; `admin`: probes and metrics.
+//! * `registrar`: keeps the collector known to the managers; `farewell`: leaves without a gap; `admin`: probes and metrics.
 
 mod admin;
 mod collector;
 mod config;
+mod farewell;
 pub mod fold;
 mod hub;
 mod metrics;

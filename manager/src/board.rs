@@ -52,6 +52,7 @@ pub struct Link {
     origin: Instant,
     heard_ms: AtomicU64,
     connected: AtomicBool,
+    parted: AtomicBool,
     state: Mutex<LinkState>,
 }
 
@@ -70,6 +71,8 @@ pub struct LinkState {
     pub lag: Duration,
     /// The interceptors that it hears.
     pub interceptors: Vec<InterceptorState>,
+    /// It is about to stop, and asks for its topics to be taken over.
+    pub leaving: bool,
 }
 
 impl Link {
@@ -79,6 +82,7 @@ impl Link {
             origin: Instant::now(),
             heard_ms: AtomicU64::new(0),
             connected: AtomicBool::new(false),
+            parted: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -88,6 +92,18 @@ impl Link {
         let ms = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard_ms.store(ms, Ordering::Relaxed);
         self.connected.store(true, Ordering::Relaxed);
+        self.parted.store(false, Ordering::Relaxed);
+    }
+
+    /// The collector has ended its stream as one does that stops: nothing more comes from this run of it.
+    pub fn part(&self) {
+        self.parted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the collector has said goodbye, and nothing since.
+    #[must_use]
+    pub fn has_parted(&self) -> bool {
+        self.parted.load(Ordering::Relaxed)
     }
 
     /// Whether any update has ever come.

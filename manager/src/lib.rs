@@ -35,6 +35,7 @@ pub use crate::config::Config;
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
+use crate::lead::decisions::Decisions;
 use crate::metrics::{ControlMetrics, ScalerMetrics};
 use crate::rest::Rest;
 use crate::scaler::Scaler;
@@ -122,6 +123,7 @@ impl Manager {
         let board = Arc::new(Board::new(config.activity_window));
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let campaign = parts.store.campaign(&name);
+        let decisions = Arc::new(Decisions::default());
 
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_workloads(
@@ -151,6 +153,7 @@ impl Manager {
             max_per_host: config.max_per_host,
             topic_grace: config.topic_grace,
             metrics: control_metrics,
+            decisions,
             shutdown: shutdown.clone(),
         }));
 

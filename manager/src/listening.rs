@@ -88,7 +88,9 @@ async fn follow(manager: String, member: Member, link: Arc<Link>, board: Arc<Boa
                     pause = RETRY;
                     well = true;
                 }
-                debug!(collector = %member.id, updates, "collector's stream ended");
+                // Its answers stand for as long as any that are as old; its topics need not wait for that.
+                link.part();
+                info!(collector = %member.id, updates, "collector has said goodbye");
             }
             Err(status) if well => {
                 well = false;
@@ -135,10 +137,12 @@ async fn stream_once(manager: &str, member: &Member, link: &Arc<Link>, board: &A
 
 fn take(link: &Arc<Link>, board: &Arc<Board>, update: Update) {
     let first = !link.ever_heard();
+    let mut asks_to_leave = false;
     link.heard();
     link.update(|state| {
         state.incarnation = update.incarnation;
         state.generation = update.generation;
+        asks_to_leave = update.leaving && !std::mem::replace(&mut state.leaving, update.leaving);
         if let Some(load) = &update.load {
             state.frames_total = load.frames_total;
             state.bytes_total = load.bytes_total;
@@ -150,7 +154,7 @@ fn take(link: &Arc<Link>, board: &Arc<Board>, update: Update) {
     });
     board.take(link, update.answers);
     board.release(link, update.released.iter().map(String::as_str));
-    if first {
+    if first || asks_to_leave {
         board.changed.notify_one();
     }
 }

@@ -58,6 +58,8 @@ pub struct ControlMetrics {
     pub moves: Family<Labels, Counter>,
     /// Seconds to make a plan.
     pub plan_seconds: Histogram,
+    /// Seconds from the decision that a topic moves until its new owner answers for it.
+    pub arrival_seconds: Histogram,
     /// Store calls that failed.
     pub store_errors: Counter,
     /// Calls to the log's administration that failed.
@@ -75,6 +77,7 @@ impl ControlMetrics {
             collectors: Family::default(),
             moves: Family::default(),
             plan_seconds: Histogram::new(exponential_buckets(0.000_1, 4.0, 8)),
+            arrival_seconds: Histogram::new(exponential_buckets(0.05, 2.0, 12)),
             store_errors: Counter::default(),
             log_errors: Counter::default(),
         };
@@ -86,6 +89,11 @@ impl ControlMetrics {
         registry.register("collectors", "Collectors by state, as the leader sees them", metrics.collectors.clone());
         registry.register("moves", "Moves of topics begun, by reason", metrics.moves.clone());
         registry.register("plan_seconds", "Time to make a plan", metrics.plan_seconds.clone());
+        registry.register(
+            "arrival_seconds",
+            "Time from the decision that a topic moves until its new owner answers for it",
+            metrics.arrival_seconds.clone(),
+        );
         registry.register("store_errors", "Store calls that failed", metrics.store_errors.clone());
         registry.register("log_errors", "Calls to the log's administration that failed", metrics.log_errors.clone());
         metrics

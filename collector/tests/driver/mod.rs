@@ -47,6 +47,16 @@ pub struct Served {
 
 impl Served {
     pub async fn start(log: Arc<dyn EventLog>, store: Arc<dyn Store>, read_interval: Duration) -> Result<Self> {
+        Self::start_patient(log, store, read_interval, Duration::ZERO).await
+    }
+
+    /// One that leaves only when others have its topics, or after this long.
+    pub async fn start_patient(
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn Store>,
+        read_interval: Duration,
+        leave_timeout: Duration,
+    ) -> Result<Self> {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
             collector_id: Some("c-0".to_owned()),
@@ -55,6 +65,7 @@ impl Served {
             collector_admin_listen: loopback,
             provider: "aws".to_owned(),
             read_interval,
+            leave_timeout,
         };
         let collector = Collector::bind(config, Parts { log, store }).await?;
         let shutdown = CancellationToken::new();
@@ -66,6 +77,11 @@ impl Served {
             task: tokio::spawn(collector.serve(shutdown.clone())),
             shutdown,
         })
+    }
+
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) {
+        self.shutdown.cancel();
     }
 
     /// Stops it, and waits until it has.

@@ -1,6 +1,7 @@
 //! The life of topics: created when a workload appears, deleted a grace period after it has gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,6 +33,7 @@ const DELETE_BATCH: usize = 100;
 pub struct TopicLife {
     grace: Duration,
     retired: Mutex<BTreeMap<String, Retired>>,
+    version: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,12 @@ struct Retired {
 
 impl TopicLife {
     pub fn new(grace: Duration) -> Self {
-        Self { grace, retired: Mutex::default() }
+        Self { grace, retired: Mutex::default(), version: AtomicU64::new(0) }
+    }
+
+    /// Grows when a topic has been deleted that the plan still names.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
     }
 
     /// The topics of the previous plan whose workload has gone and whose grace period has not passed: they stay in the plan.
@@ -77,6 +84,7 @@ impl TopicLife {
     fn deleted(&self, topic: &str) {
         if let Some(state) = self.retired.lock().get_mut(topic) {
             state.deleted = true;
+            self.version.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

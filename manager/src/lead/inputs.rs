@@ -1,0 +1,141 @@
+//! What there is to plan, as this manager sees it.
+//!
+//! Looking is cheap, and done often; the problem itself names every topic, and is made only when something has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use plimsoll_scheduler::plan::{AssignedTopic, CollectorId, Plan};
+use plimsoll_scheduler::solve::{CollectorInfo, Policy, Problem, TopicLoad};
+use plimsoll_scheduler::store::{Member, Revision};
+use plimsoll_wire::log::Topic;
+
+use super::health::{Seen, Verdict};
+use super::topics::TopicLife;
+use crate::board::Board;
+use crate::catalogue::Catalogue;
+
+/// An idle topic weighs this, in frames a second: reading it costs something too.
+const IDLE_WEIGHT: f64 = 0.1;
+
+/// All that a plan follows from, but for the topics' measured loads.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    pub catalogue: Arc<Catalogue>,
+    pub collectors: Vec<CollectorInfo>,
+    pub policy: Policy,
+    /// The plan that is the previous one.
+    pub revision: Revision,
+    /// See [`TopicLife::version`].
+    pub retired: u64,
+}
+
+impl Inputs {
+    /// Whether a plan made of these would be made of the same, loads apart.
+    pub fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.catalogue, &other.catalogue)
+            && self.revision == other.revision
+            && self.retired == other.retired
+            && self.policy == other.policy
+            && self.collectors == other.collectors
+    }
+
+    /// The problem, whole. It takes time in proportion to the topics: not for a thread that serves others.
+    pub fn problem(self, board: &Board, topic_life: &TopicLife, previous: &Plan) -> Problem {
+        let topic = |entry: &crate::catalogue::Entry| TopicLoad {
+            spec: AssignedTopic {
+                topic: entry.topic.to_string(),
+                concurrency_window: entry.workload.scaling.concurrency_window,
+                rate_window: entry.workload.scaling.rate_window,
+            },
+            provider: entry.workload.provider.clone(),
+            load: IDLE_WEIGHT + board.cell(&entry.topic).frames_per_second(),
+        };
+        let mut topics: Vec<TopicLoad> = self.catalogue.entries().iter().map(|entry| topic(entry)).collect();
+        // A workload that has gone is read on for its grace period: it may come back.
+        topics.extend(topic_life.retired(&self.catalogue, previous));
+        // Planning is quickest when they come by name.
+        topics.sort_unstable_by(|a, b| a.spec.topic.cmp(&b.spec.topic));
+        Problem { topics, collectors: self.collectors, policy: self.policy }
+    }
+}
+
+/// What is seen of every collector that is registered or heard.
+pub fn seen(board: &Board, members: &BTreeMap<CollectorId, Member>) -> Vec<Seen> {
+    let heard = board.links().into_iter().map(|link| link.collector.to_string());
+    let known: BTreeSet<String> = heard.chain(members.keys().cloned()).collect();
+    let one = |id: String| {
+        let link = board.link(&id);
+        let state = link.state();
+        Seen {
+            group: String::new(),
+            heard: link.ever_heard(),
+            incarnation: state.incarnation,
+            silent_for: link.silent_for(),
+            parted: link.has_parted(),
+            leaving: state.leaving,
+            lag: state.lag,
+            directive: None,
+            id,
+        }
+    };
+    known.into_iter().map(one).collect()
+}
+
+/// The collectors for the planner: their states, and what those on the receiving end of a move have ready.
+pub fn collectors(
+    verdicts: &BTreeMap<CollectorId, Verdict>,
+    members: &BTreeMap<CollectorId, Member>,
+    mut warm: BTreeMap<CollectorId, BTreeSet<String>>,
+) -> Vec<CollectorInfo> {
+    let one = |(id, verdict): (&CollectorId, &Verdict)| CollectorInfo {
+        id: id.clone(),
+        provider: members.get(id).map_or_else(String::new, |member| member.provider.clone()),
+        state: verdict.state.for_planning(),
+        warm: warm.remove(id).unwrap_or_default(),
+    };
+    verdicts.iter().map(one).collect()
+}
+
+/// A topic on the move.
+#[derive(Debug, Clone)]
+pub struct Moving {
+    pub topic: Topic,
+    pub owner: Option<CollectorId>,
+    pub incoming: CollectorId,
+    pub since: u64,
+}
+
+/// The topics on the move. It takes time in proportion to the topics.
+pub fn moving(plan: &Plan) -> Vec<Moving> {
+    let one = |(topic, placed): (&String, &plimsoll_scheduler::plan::Placed)| {
+        let incoming = placed.placement.incoming.clone()?;
+        let owner = placed.placement.owner.clone();
+        Some(Moving { topic: Topic::from(topic.as_str()), owner, incoming, since: placed.since })
+    };
+    plan.topics.iter().filter_map(one).collect()
+}
+
+/// Which topics on the move have been replayed by the collector that they move to.
+pub fn warm(board: &Board, moving: &[Moving]) -> BTreeMap<CollectorId, BTreeSet<String>> {
+    let mut warm = BTreeMap::<CollectorId, BTreeSet<String>>::new();
+    for Moving { topic, owner, incoming, since } in moving {
+        let cell = board.cell(topic);
+        // Warm once is not well now: while the owner answers well, only one that does too may take over.
+        let owner_is_well = owner.as_deref().is_some_and(|owner| cell.good_on(owner, 0));
+        if cell.good_on(incoming, *since) || (!owner_is_well && cell.warm_on(incoming)) {
+            warm.entry(incoming.clone()).or_default().insert(topic.to_string());
+        }
+    }
+    warm
+}
+
+/// Whether everyone has been heard who is registered or has a topic.
+///
+/// A new leader waits for that a while: what is well where it is must not be taken away because one has come a moment before the others.
+pub fn everyone_heard(board: &Board, members: &BTreeMap<CollectorId, Member>, plan: &Plan) -> bool {
+    let links = board.links();
+    let heard: BTreeSet<&str> = links.iter().filter(|link| link.ever_heard()).map(|link| &*link.collector).collect();
+    let readers = plan.topics.values().flat_map(|placed| placed.placement.readers());
+    members.keys().chain(readers).all(|id| heard.contains(id.as_str()))
+}

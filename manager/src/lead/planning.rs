@@ -1,0 +1,263 @@
+//! The loop that looks, plans, and commits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_scheduler::plan::{CollectorId, Plan};
+use plimsoll_scheduler::solve::{Policy, Solution, solve};
+use plimsoll_scheduler::store::{Member, StoreError, Stored, Term};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Leader;
+use super::arrivals::Arrivals;
+use super::awake::Awake;
+use super::decisions::What;
+use super::health::{Health, LOST_AFTER, State, Verdict};
+use super::inputs::{self, Inputs, Moving};
+use super::topics::TopicLife;
+
+/// Between two looks at most: silence grows without an event.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two looks at least: events come in swarms.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Between two plans that follow from nothing but shifted loads.
+const LOADS_EVERY: Duration = Duration::from_secs(5);
+/// More moves than this in one plan are not worth a line each.
+const LINES: usize = 20;
+
+/// What the leader knows from one plan to the next.
+pub struct Planning<'a> {
+    leader: &'a Leader,
+    topic_life: Arc<TopicLife>,
+    awake: &'a Awake,
+    members: watch::Receiver<Arc<BTreeMap<CollectorId, Member>>>,
+    health: Health,
+    verdicts: BTreeMap<CollectorId, Verdict>,
+    arrivals: Arrivals,
+    /// The topics on the move in the plan in force.
+    moving: Vec<Moving>,
+    /// What the last plan was made of, and when.
+    planned: Option<(Inputs, Instant)>,
+}
+
+impl<'a> Planning<'a> {
+    pub fn new(leader: &'a Leader, topic_life: Arc<TopicLife>, awake: &'a Awake) -> Self {
+        Self {
+            members: leader.store.watch_members(),
+            leader,
+            topic_life,
+            awake,
+            health: Health::default(),
+            verdicts: BTreeMap::new(),
+            arrivals: Arrivals::default(),
+            moving: Vec::new(),
+            planned: None,
+        }
+    }
+
+    /// Plans for as long as it is polled.
+    pub async fn run(mut self, term: &Term) {
+        let leader = self.leader;
+        let mut stored: Option<Stored> = None;
+        let mut trouble = false;
+        let began = Instant::now();
+        loop {
+            let current = match stored.take() {
+                Some(stored) => Ok(stored),
+                None => self.load().await,
+            };
+            let outcome = match current {
+                Ok(current) => {
+                    let members = self.members.borrow().clone();
+                    if began.elapsed() < LOST_AFTER && !inputs::everyone_heard(&leader.board, &members, &current.plan) {
+                        stored = Some(current);
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    self.look(term, current, &members).await
+                }
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(current) => {
+                    if trouble {
+                        info!("the store answers again");
+                    }
+                    trouble = false;
+                    stored = Some(current);
+                }
+                // Whoever leads now has written: the election will tell.
+                Err(StoreError::NotLeader { .. }) => info!("another manager leads now; nothing was written"),
+                Err(StoreError::Conflict) => {}
+                Err(error) => {
+                    leader.metrics.store_errors.inc();
+                    if !trouble {
+                        warn!("can't write the plan; the one in force stays: {error}");
+                    }
+                    trouble = true;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+            let _ = tokio::time::timeout(LOOK_EVERY, leader.board.changed.notified()).await;
+        }
+    }
+
+    async fn load(&mut self) -> Result<Stored, StoreError> {
+        let stored = self.leader.store.load().await?;
+        let plan = stored.plan.clone();
+        self.moving = off_the_worker(move || inputs::moving(&plan)).await;
+        // Whatever was planned was not on top of this.
+        self.planned = None;
+        Ok(stored)
+    }
+
+    /// Looks at what there is, and plans where anything has changed.
+    async fn look(
+        &mut self,
+        term: &Term,
+        current: Stored,
+        members: &BTreeMap<CollectorId, Member>,
+    ) -> Result<Stored, StoreError> {
+        let now = Instant::now();
+        self.judge(now, members, current.plan.generation);
+        self.tell_arrivals(now, &current.plan);
+        let warm = inputs::warm(&self.leader.board, &self.moving);
+        let inputs = Inputs {
+            catalogue: self.leader.catalogue.load_full(),
+            collectors: inputs::collectors(&self.verdicts, members, warm),
+            policy: Policy::MaxPerHost {
+                max_per_host: self.leader.max_per_host,
+                min_collectors: 0,
+                max_collectors: u32::MAX,
+            },
+            revision: current.revision,
+            retired: self.topic_life.version(),
+        };
+        let known = |(planned, at): &(Inputs, Instant)| planned.same_as(&inputs) && now - *at < LOADS_EVERY;
+        if self.planned.as_ref().is_some_and(known) {
+            return Ok(current);
+        }
+        self.plan(term, current, inputs).await
+    }
+
+    /// Makes a plan and commits it where it differs.
+    async fn plan(&mut self, term: &Term, current: Stored, inputs: Inputs) -> Result<Stored, StoreError> {
+        let metrics = &self.leader.metrics;
+        let (board, topic_life) = (self.leader.board.clone(), self.topic_life.clone());
+        let (made_of, plan) = (inputs.clone(), current.plan.clone());
+        let (solution, took) = off_the_worker(move || {
+            let problem = inputs.problem(&board, &topic_life, &plan);
+            let started = Instant::now();
+            (solve(&problem, &plan), started.elapsed())
+        })
+        .await;
+        metrics.plan_seconds.observe(took.as_secs_f64());
+        metrics.unassigned.set(gauge(solution.unassigned.len()));
+        if solution.plan.generation == current.plan.generation {
+            metrics.generation.set(i64::try_from(current.plan.generation).unwrap_or(i64::MAX));
+            self.planned = Some((made_of, Instant::now()));
+            return Ok(current);
+        }
+        let revision = self.leader.store.commit(&solution.plan, current.revision, term).await?;
+        let plan = solution.plan.clone();
+        self.moving = off_the_worker(move || inputs::moving(&plan)).await;
+        // The next plan on top of this one is the same, until something changes.
+        self.planned = Some((Inputs { revision, ..made_of }, Instant::now()));
+        self.tell_moves(&solution);
+        Ok(Stored { plan: solution.plan, revision })
+    }
+
+    fn tell_moves(&mut self, solution: &Solution) {
+        let (metrics, generation) = (&self.leader.metrics, solution.plan.generation);
+        metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        for (number, planned) in solution.moves.iter().enumerate() {
+            metrics.moves.get_or_create(&[("reason", planned.reason.to_string())]).inc();
+            if number < LINES {
+                info!(
+                    topic = %planned.topic,
+                    from = planned.from.as_deref().unwrap_or("-"),
+                    to = planned.to.as_deref().unwrap_or("-"),
+                    reason = %planned.reason,
+                    generation,
+                    "topic moves"
+                );
+            }
+        }
+        if solution.moves.len() > LINES {
+            info!(generation, moves = solution.moves.len(), "more topics move; /api/v1/events names them all");
+        }
+        let because = |topic: &str| solution.plan.topics.get(topic).map_or_else(String::new, |at| at.reason.clone());
+        let moves = solution.moves.iter().map(|planned| What::Move {
+            because: because(&planned.topic),
+            topic: planned.topic.clone(),
+            from: planned.from.clone(),
+            to: planned.to.clone(),
+            reason: planned.reason.to_string(),
+            forced: planned.forced,
+        });
+        self.leader.decisions.record(generation, moves);
+        self.arrivals.decided(&solution.moves, generation, Instant::now());
+    }
+
+    fn tell_arrivals(&mut self, now: Instant, plan: &Plan) {
+        let arrived = self.arrivals.arrived(plan, &self.leader.board, now);
+        for (_, took) in &arrived {
+            self.leader.metrics.arrival_seconds.observe(took.as_secs_f64());
+        }
+        self.leader.decisions.record(plan.generation, arrived.into_iter().map(|(what, _)| what));
+    }
+
+    /// Judges the collectors, and tells who is seen in another state than before.
+    fn judge(&mut self, now: Instant, members: &BTreeMap<CollectorId, Member>, generation: u64) {
+        let seen = inputs::seen(&self.leader.board, members);
+        let verdicts = self.health.judge(now, self.awake.since(now), &seen);
+        for state in State::ALL {
+            let count = verdicts.values().filter(|verdict| verdict.state == state).count();
+            self.leader.metrics.collectors.get_or_create(&[("state", state.name().to_owned())]).set(gauge(count));
+        }
+        let before = std::mem::replace(&mut self.verdicts, verdicts);
+        let mut changes = Vec::new();
+        for (id, verdict) in &self.verdicts {
+            let was = before.get(id).map(|before| before.state);
+            if was == Some(verdict.state) {
+                continue;
+            }
+            let (state, because) = (verdict.state.name(), &verdict.because);
+            info!(collector = %id, state, was = was.map_or("-", State::name), "collector: {because}");
+            changes.push(What::Collector {
+                collector: id.clone(),
+                from: was.map(|was| was.name().to_owned()),
+                to: Some(state.to_owned()),
+                because: because.clone(),
+            });
+        }
+        for (id, verdict) in before.iter().filter(|(id, _)| !self.verdicts.contains_key(*id)) {
+            changes.push(What::Collector {
+                collector: id.clone(),
+                from: Some(verdict.state.name().to_owned()),
+                to: None,
+                because: "it is neither registered nor heard any more".to_owned(),
+            });
+        }
+        self.leader.decisions.record(generation, changes);
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Runs what takes long on a thread for that; its panic is ours.
+async fn off_the_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends before the work has begun: so do we.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
