@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep};
 use driver::{Interceptor, Manager, Planner, Served, create_topics, is_known};
 
 const PACE: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than a test.
+const PATIENT: Duration = Duration::from_secs(120);
+const IMPATIENT: Duration = Duration::from_secs(4);
 /// What an end without waiting takes, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
@@ -29,12 +31,12 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new() -> Result<Self> {
+    async fn new(patience: Duration) -> Result<Self> {
         let log = Arc::new(MemoryLog::new());
         let store = Arc::new(MemoryStore::new());
         create_topics(&*log, 0..2).await?;
         let planner = Planner::new(store.clone());
-        let collector = Served::start_patient(log.clone(), store.clone(), PACE, PATIENCE).await?;
+        let collector = Served::start_patient(log.clone(), store.clone(), PACE, patience).await?;
         let interceptor = Interceptor::start("i-0", 1, log);
         let manager = Manager::subscribe(collector.grpc).await?;
         planner.assign([0, 1]).await?;
@@ -53,7 +55,7 @@ impl Stage {
 
 #[tokio::test]
 async fn it_asks_for_a_takeover_and_answers_until_it_has_come() -> Result<()> {
-    let stage = Stage::new().await?;
+    let stage = Stage::new(PATIENT).await?;
     let _another = stage.another().await?;
     stage.collector.ask_to_stop();
     stage.manager.hears("it asks", |heard| heard.updates.last().is_some_and(|(_, last)| last.leaving)).await?;
@@ -72,12 +74,12 @@ async fn it_asks_for_a_takeover_and_answers_until_it_has_come() -> Result<()> {
 
 #[tokio::test]
 async fn it_does_not_wait_for_others_where_there_are_none_or_where_nobody_listens() -> Result<()> {
-    let alone = Stage::new().await?;
+    let alone = Stage::new(PATIENT).await?;
     let begun = Instant::now();
     alone.collector.stop().await?;
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 
-    let unheard = Stage::new().await?;
+    let unheard = Stage::new(PATIENT).await?;
     let _another = unheard.another().await?;
     drop(unheard.manager);
     let begun = Instant::now();
@@ -88,13 +90,13 @@ async fn it_does_not_wait_for_others_where_there_are_none_or_where_nobody_listen
 
 #[tokio::test]
 async fn its_patience_ends() -> Result<()> {
-    let stage = Stage::new().await?;
+    let stage = Stage::new(IMPATIENT).await?;
     let _another = stage.another().await?;
     let begun = Instant::now();
     stage.collector.ask_to_stop();
-    sleep(PATIENCE / 3).await;
+    sleep(IMPATIENT / 3).await;
     assert!(stage.manager.look(|heard| heard.ended.is_none()), "it waits");
     stage.collector.stop().await?;
-    assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= IMPATIENT, "{:?}", begun.elapsed());
     Ok(())
 }

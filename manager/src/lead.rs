@@ -3,7 +3,7 @@
 //! * [`health`]: which collectors are fit to read; pure. [`awake`]: whether this manager itself has slept.
 //! * [`inputs`]: what there is to plan; [`planning`]: the loop that plans and commits.
 //! * [`decisions`]: what was decided, for whoever asks why; [`arrivals`]: how long until each move was over.
-//! * [`topics`]: the life of topics in the log.
+//! * [`wishes`]: what operators have asked for. [`topics`]: the life of topics in the log.
 
 mod arrivals;
 mod awake;
@@ -12,6 +12,7 @@ pub mod health;
 mod inputs;
 mod planning;
 mod topics;
+mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use awake::Awake;
 use decisions::Decisions;
 use planning::Planning;
 use topics::TopicLife;
+use wishes::Wishes;
 
 /// Everything the leader needs.
 pub struct Leader {
@@ -72,6 +74,7 @@ async fn lead(leader: &Leader, now: &Leadership) {
 async fn follow_through(leader: &Leader, term: &Term) {
     let topic_life = Arc::new(TopicLife::new(leader.topic_grace));
     let awake = Awake::new(tokio::time::Instant::now());
-    let planning = Planning::new(leader, topic_life.clone(), &awake);
-    tokio::join!(planning.run(term), topics::keep(leader, &topic_life), awake.keep_looking());
+    let wishes = Wishes::load(&leader.store).await;
+    let planning = Planning::new(leader, topic_life.clone(), &awake, &wishes);
+    tokio::join!(planning.run(term), topics::keep(leader, &topic_life, &wishes), awake.keep_looking());
 }

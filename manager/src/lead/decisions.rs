@@ -109,6 +109,7 @@ impl Default for Decisions {
     }
 }
 
+#[allow(dead_code, reason = "for the REST API's events")]
 impl Decisions {
     /// Remembers decisions, and tells whoever listens.
     pub fn record(&self, generation: u64, decided: impl IntoIterator<Item = What>) {

@@ -5,13 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use plimsoll_scheduler::directives::Directives;
 use plimsoll_scheduler::plan::{AssignedTopic, CollectorId, Plan};
 use plimsoll_scheduler::solve::{CollectorInfo, Policy, Problem, TopicLoad};
-use plimsoll_scheduler::store::{Member, Revision};
+use plimsoll_scheduler::store::{Member, Revision, StoredDirectives};
 use plimsoll_wire::log::Topic;
+use plimsoll_wire::resources::{DEFAULT_CONCURRENCY_WINDOW, DEFAULT_RATE_WINDOW};
 
 use super::health::{Seen, Verdict};
 use super::topics::TopicLife;
+use super::wishes::is_wanted;
 use crate::board::Board;
 use crate::catalogue::Catalogue;
 
@@ -22,6 +25,7 @@ const IDLE_WEIGHT: f64 = 0.1;
 #[derive(Debug, Clone)]
 pub struct Inputs {
     pub catalogue: Arc<Catalogue>,
+    pub wishes: Arc<StoredDirectives>,
     pub collectors: Vec<CollectorInfo>,
     pub policy: Policy,
     /// The plan that is the previous one.
@@ -34,6 +38,7 @@ impl Inputs {
     /// Whether a plan made of these would be made of the same, loads apart.
     pub fn same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.catalogue, &other.catalogue)
+            && self.wishes.revision == other.wishes.revision
             && self.revision == other.revision
             && self.retired == other.retired
             && self.policy == other.policy
@@ -52,8 +57,20 @@ impl Inputs {
             load: IDLE_WEIGHT + board.cell(&entry.topic).frames_per_second(),
         };
         let mut topics: Vec<TopicLoad> = self.catalogue.entries().iter().map(|entry| topic(entry)).collect();
+        let directives = &self.wishes.directives;
+        let registered = directives.registered.iter().filter(|(topic, _)| self.catalogue.of_topic(topic).is_none());
+        let registered = registered.filter(|(topic, _)| is_wanted(topic, &self.catalogue, directives));
+        topics.extend(registered.map(|(topic, registered)| TopicLoad {
+            spec: AssignedTopic {
+                topic: topic.clone(),
+                concurrency_window: DEFAULT_CONCURRENCY_WINDOW,
+                rate_window: DEFAULT_RATE_WINDOW,
+            },
+            provider: registered.provider.clone(),
+            load: IDLE_WEIGHT + board.cell(&Topic::from(topic.as_str())).frames_per_second(),
+        }));
         // A workload that has gone is read on for its grace period: it may come back.
-        topics.extend(topic_life.retired(&self.catalogue, previous));
+        topics.extend(topic_life.retired(&self.catalogue, directives, previous));
         // Planning is quickest when they come by name.
         topics.sort_unstable_by(|a, b| a.spec.topic.cmp(&b.spec.topic));
         Problem { topics, collectors: self.collectors, policy: self.policy }
@@ -61,7 +78,7 @@ impl Inputs {
 }
 
 /// What is seen of every collector that is registered or heard.
-pub fn seen(board: &Board, members: &BTreeMap<CollectorId, Member>) -> Vec<Seen> {
+pub fn seen(board: &Board, members: &BTreeMap<CollectorId, Member>, wishes: &Directives) -> Vec<Seen> {
     let heard = board.links().into_iter().map(|link| link.collector.to_string());
     let known: BTreeSet<String> = heard.chain(members.keys().cloned()).collect();
     let one = |id: String| {
@@ -75,7 +92,7 @@ pub fn seen(board: &Board, members: &BTreeMap<CollectorId, Member>) -> Vec<Seen>
             parted: link.has_parted(),
             leaving: state.leaving,
             lag: state.lag,
-            directive: None,
+            directive: wishes.collectors.get(&id).copied(),
             id,
         }
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_scheduler::directives::Directives;
 use plimsoll_scheduler::plan::{CollectorId, Plan};
 use plimsoll_scheduler::solve::{Policy, Solution, solve};
 use plimsoll_scheduler::store::{Member, StoreError, Stored, Term};
@@ -18,6 +19,7 @@ use super::decisions::What;
 use super::health::{Health, LOST_AFTER, State, Verdict};
 use super::inputs::{self, Inputs, Moving};
 use super::topics::TopicLife;
+use super::wishes::Wishes;
 
 /// Between two looks at most: silence grows without an event.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -33,6 +35,7 @@ pub struct Planning<'a> {
     leader: &'a Leader,
     topic_life: Arc<TopicLife>,
     awake: &'a Awake,
+    wishes: &'a Wishes,
     members: watch::Receiver<Arc<BTreeMap<CollectorId, Member>>>,
     health: Health,
     verdicts: BTreeMap<CollectorId, Verdict>,
@@ -44,12 +47,13 @@ pub struct Planning<'a> {
 }
 
 impl<'a> Planning<'a> {
-    pub fn new(leader: &'a Leader, topic_life: Arc<TopicLife>, awake: &'a Awake) -> Self {
+    pub fn new(leader: &'a Leader, topic_life: Arc<TopicLife>, awake: &'a Awake, wishes: &'a Wishes) -> Self {
         Self {
             members: leader.store.watch_members(),
             leader,
             topic_life,
             awake,
+            wishes,
             health: Health::default(),
             verdicts: BTreeMap::new(),
             arrivals: Arrivals::default(),
@@ -122,11 +126,13 @@ impl<'a> Planning<'a> {
         members: &BTreeMap<CollectorId, Member>,
     ) -> Result<Stored, StoreError> {
         let now = Instant::now();
-        self.judge(now, members, current.plan.generation);
+        let wishes = self.wishes.now();
+        self.judge(now, members, &wishes.directives, current.plan.generation);
         self.tell_arrivals(now, &current.plan);
         let warm = inputs::warm(&self.leader.board, &self.moving);
         let inputs = Inputs {
             catalogue: self.leader.catalogue.load_full(),
+            wishes,
             collectors: inputs::collectors(&self.verdicts, members, warm),
             policy: Policy::MaxPerHost {
                 max_per_host: self.leader.max_per_host,
@@ -211,8 +217,8 @@ impl<'a> Planning<'a> {
     }
 
     /// Judges the collectors, and tells who is seen in another state than before.
-    fn judge(&mut self, now: Instant, members: &BTreeMap<CollectorId, Member>, generation: u64) {
-        let seen = inputs::seen(&self.leader.board, members);
+    fn judge(&mut self, now: Instant, members: &BTreeMap<CollectorId, Member>, wishes: &Directives, generation: u64) {
+        let seen = inputs::seen(&self.leader.board, members, wishes);
         let verdicts = self.health.judge(now, self.awake.since(now), &seen);
         for state in State::ALL {
             let count = verdicts.values().filter(|verdict| verdict.state == state).count();

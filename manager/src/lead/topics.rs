@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use plimsoll_scheduler::directives::Directives;
 use plimsoll_scheduler::plan::Plan;
 use plimsoll_scheduler::solve::TopicLoad;
 use plimsoll_wire::log::{EventLog, LogError, Topic, TopicSpec};
 use plimsoll_wire::topic;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Leader;
+use super::decisions::What;
+use super::wishes::{Wishes, is_wanted};
 use crate::catalogue::Catalogue;
 
 /// Between two looks at what is to do.
@@ -55,12 +58,16 @@ impl TopicLife {
     /// The topics of the previous plan whose workload has gone and whose grace period has not passed: they stay in the plan.
     ///
     /// The plan itself is the memory of them, so a new leader goes on where the old one was (its grace period begins anew).
-    pub fn retired(&self, catalogue: &Catalogue, previous: &Plan) -> Vec<TopicLoad> {
+    ///
+    /// What an operator has removed goes at once.
+    pub fn retired(&self, catalogue: &Catalogue, directives: &Directives, previous: &Plan) -> Vec<TopicLoad> {
         let mut retired = self.retired.lock();
-        retired.retain(|topic, _| catalogue.of_topic(topic).is_none() && previous.topics.contains_key(topic));
+        let wanted = |topic: &str| is_wanted(topic, catalogue, directives);
+        let removed = |topic: &str| directives.removed.contains(topic);
+        retired.retain(|topic, _| !wanted(topic) && !removed(topic) && previous.topics.contains_key(topic));
         let mut kept = Vec::new();
         for (topic, placed) in &previous.topics {
-            if catalogue.of_topic(topic).is_some() {
+            if wanted(topic) || removed(topic) {
                 continue;
             }
             let state =
@@ -126,15 +133,16 @@ impl Known {
 }
 
 /// Creates and deletes until the term ends.
-pub async fn keep(leader: &Leader, life: &TopicLife) {
+pub async fn keep(leader: &Leader, life: &TopicLife, wishes: &Wishes) {
     let mut known = Known::default();
     let mut trouble = false;
     loop {
         let looked = known.look(&*leader.log).await;
-        let missing = known.missing(&wanted(leader), Instant::now());
+        let missing = known.missing(&wanted(leader, wishes), Instant::now());
         let created = create(leader, &missing, &mut known).await;
         // One topic that can't be made keeps no other from being deleted.
-        let pause = match looked.and(created).and(delete(leader, life).await) {
+        let deleted = delete_retired(leader, life, wishes).await;
+        let pause = match looked.and(created).and(deleted).and(delete_removed(leader, wishes).await) {
             Ok(()) => {
                 if trouble {
                     info!("the log's administration answers again");
@@ -155,10 +163,14 @@ pub async fn keep(leader: &Leader, life: &TopicLife) {
     }
 }
 
-fn wanted(leader: &Leader) -> BTreeSet<Topic> {
+fn wanted(leader: &Leader, wishes: &Wishes) -> BTreeSet<Topic> {
     let catalogue = leader.catalogue.load();
+    let wishes = wishes.now();
+    let registered = wishes.directives.registered.keys();
+    let registered = registered.filter(|topic| is_wanted(topic, &catalogue, &wishes.directives));
     std::iter::once(Topic::from(topic::INTERCEPTORS))
         .chain(catalogue.entries().iter().map(|entry| entry.topic.clone()))
+        .chain(registered.map(|topic| Topic::from(topic.as_str())))
         .collect()
 }
 
@@ -170,11 +182,13 @@ async fn create(leader: &Leader, missing: &[Topic], known: &mut Known) -> Result
     let specs: Vec<TopicSpec> =
         missing.iter().map(|topic| TopicSpec { topic: topic.clone(), retention: topic::RETENTION }).collect();
     let mut failed = Ok(());
-    let mut created = 0;
+    let mut created = Vec::new();
     for (topic, outcome) in missing.iter().zip(leader.log.create_topics(&specs).await) {
         match outcome {
             Ok(new) => {
-                created += usize::from(new);
+                if new {
+                    created.push(topic);
+                }
                 known.made.insert(topic.clone());
             }
             Err(error) => {
@@ -186,33 +200,80 @@ async fn create(leader: &Leader, missing: &[Topic], known: &mut Known) -> Result
             }
         }
     }
-    if created > 0 {
-        info!(created, "created topics");
+    if !created.is_empty() {
+        info!(created = created.len(), "created topics");
+        tell(leader, created, true, "its workload has appeared, or it was registered");
     }
     failed
 }
 
-async fn delete(leader: &Leader, life: &TopicLife) -> Result<(), LogError> {
+/// Deletes topics whose workload has been gone for the grace period.
+async fn delete_retired(leader: &Leader, life: &TopicLife, wishes: &Wishes) -> Result<(), LogError> {
     let catalogue = leader.catalogue.load_full();
     // No workload at all is more likely a mistake in the resources than the end of a whole fleet.
     if catalogue.entries().is_empty() {
         return Ok(());
     }
+    let wishes = wishes.now();
     let mut old = life.to_delete();
-    old.retain(|topic| catalogue.of_topic(topic).is_none());
+    old.retain(|topic| !is_wanted(topic, &catalogue, &wishes.directives));
     old.truncate(DELETE_BATCH);
-    if old.is_empty() {
+    let (deleted, outcome) = delete(leader, &old).await;
+    for topic in &deleted {
+        info!(%topic, "deleted the topic: its workload has been gone for the grace period");
+        life.deleted(topic);
+    }
+    tell(leader, &deleted, false, "its workload has been gone for the grace period");
+    outcome
+}
+
+/// Deletes topics that operators have removed, once nobody reads them any more, and strikes them out.
+async fn delete_removed(leader: &Leader, wishes: &Wishes) -> Result<(), LogError> {
+    let now = wishes.now();
+    if now.directives.removed.is_empty() {
         return Ok(());
     }
-    let mut failed = Ok(());
-    for (topic, outcome) in old.iter().zip(leader.log.delete_topics(&old).await) {
+    let catalogue = leader.catalogue.load_full();
+    let planned = leader.store.watch_plan().borrow().clone();
+    let mut due = Vec::new();
+    let mut done = BTreeSet::new();
+    for topic in &now.directives.removed {
+        if catalogue.of_topic(topic).is_some() {
+            warn!(%topic, "not deleted: a resource describes its workload; remove that first");
+            done.insert(topic.clone());
+        } else if !planned.plan.topics.contains_key(topic) && due.len() < DELETE_BATCH {
+            due.push(Topic::from(topic.as_str()));
+        }
+    }
+    let (deleted, outcome) = delete(leader, &due).await;
+    tell(leader, &deleted, false, "an operator has removed it");
+    done.extend(deleted.iter().map(ToString::to_string));
+    if !done.is_empty()
+        && let Err(error) = wishes.strike(&done).await
+    {
+        // They stay written down, and deleting twice does no harm.
+        debug!("can't strike out removed topics yet: {error}");
+    }
+    outcome
+}
+
+/// What was deleted, or was not there; and the first failure.
+async fn delete(leader: &Leader, topics: &[Topic]) -> (Vec<Topic>, Result<(), LogError>) {
+    let (mut deleted, mut failed) = (Vec::new(), Ok(()));
+    if topics.is_empty() {
+        return (deleted, failed);
+    }
+    for (topic, outcome) in topics.iter().zip(leader.log.delete_topics(topics).await) {
         match outcome {
-            Ok(_) => {
-                info!(%topic, "deleted the topic: its workload has been gone for the grace period");
-                life.deleted(topic);
-            }
+            Ok(_) => deleted.push(topic.clone()),
             Err(error) => failed = failed.and(Err(error)),
         }
     }
-    failed
+    (deleted, failed)
+}
+
+fn tell<'a>(leader: &Leader, topics: impl IntoIterator<Item = &'a Topic>, created: bool, because: &str) {
+    let generation = leader.store.watch_plan().borrow().plan.generation;
+    let what = |topic: &Topic| What::Topic { topic: topic.to_string(), created, because: because.to_owned() };
+    leader.decisions.record(generation, topics.into_iter().map(what));
 }
