@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use plimsoll_scheduler::policy::{Policy, PolicyKind};
 use plimsoll_wire::go_duration;
 
 /// Settings of the control plane; each flag has an environment variable.
@@ -27,9 +28,22 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_ACTIVITY_WINDOW", value_name = "DURATION", default_value = "30s", value_parser = go_duration::parse)]
     pub activity_window: Duration,
 
-    /// Topics for each collector at most (policy max-per-host).
+    /// The rule that makes the assignment: `max-per-host` lets any collector read any topic; `per-provider` keeps each provider's topics on
+    /// that provider's collectors. A policy set through the API wins over these four flags until it is reset.
+    #[arg(long, env = "PLIMSOLL_POLICY", value_name = "max-per-host|per-provider", default_value = "max-per-host", value_parser = policy_kind)]
+    pub policy: PolicyKind,
+
+    /// Topics for each collector at most. Exceeded only while all collectors are full.
     #[arg(long, env = "PLIMSOLL_MAX_PER_HOST", value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_host: u32,
+
+    /// Collectors to have at least (for each provider, under `per-provider`).
+    #[arg(long, env = "PLIMSOLL_MIN_COLLECTORS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub min_collectors: u32,
+
+    /// Collectors to have at most (for each provider, under `per-provider`).
+    #[arg(long, env = "PLIMSOLL_MAX_COLLECTORS", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_collectors: u32,
 
     /// A workload's topic is deleted this long after the workload has gone.
     #[arg(long, env = "PLIMSOLL_TOPIC_GRACE", value_name = "DURATION", default_value = "10m", value_parser = go_duration::parse)]
@@ -46,7 +60,22 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
     if duration < Duration::from_secs(1) { Err("at least 1s".to_owned()) } else { Ok(duration) }
 }
 
+fn policy_kind(text: &str) -> Result<PolicyKind, String> {
+    match text {
+        "max-per-host" => Ok(PolicyKind::MaxPerHost),
+        "per-provider" => Ok(PolicyKind::PerProvider),
+        _ => Err(format!("{text:?} is none; write max-per-host or per-provider")),
+    }
+}
+
 impl Config {
+    /// The policy, where operators have set no other.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let Self { policy: kind, max_per_host, min_collectors, max_collectors, .. } = *self;
+        Policy { kind, max_per_host, min_collectors, max_collectors }
+    }
+
     /// The manager's name as given, or one made of host and process.
     #[must_use]
     pub fn name(&self) -> String {

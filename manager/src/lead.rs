@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use plimsoll_scheduler::policy::Policy;
 use plimsoll_scheduler::store::{Campaign, Leadership, Store, Term};
 use plimsoll_wire::log::EventLog;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,8 @@ pub struct Leader {
     pub store: Arc<dyn Store>,
     pub log: Arc<dyn EventLog>,
     pub campaign: Campaign,
-    pub max_per_host: u32,
+    /// The policy where operators have asked for no other.
+    pub policy: Policy,
     pub topic_grace: Duration,
     pub metrics: Arc<ControlMetrics>,
     pub decisions: Arc<Decisions>,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use plimsoll_scheduler::policy::BadPolicy;
 use plimsoll_scheduler::store::Store;
 use plimsoll_wire::log::EventLog;
 use plimsoll_wire::resources::Workload;
@@ -43,6 +44,9 @@ use crate::scaler::Scaler;
 /// Why a manager can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The policy of the command line can't be followed.
+    #[error("bad policy (--policy, --max-per-host, --min-collectors, --max-collectors): {0}")]
+    Policy(#[from] BadPolicy),
     /// A listener can't be opened.
     #[error("can't listen on {address} for {what}: {source}")]
     Listen {
@@ -90,8 +94,9 @@ impl Manager {
     /// Opens the listeners; port 0 takes a free one.
     ///
     /// # Errors
-    /// Where one can't be opened, named.
+    /// Where one can't be opened, named; where the policy can't be followed.
     pub async fn bind(config: Config, parts: Parts) -> Result<Self, Error> {
+        config.policy().check()?;
         let (api, api_addr) = listen(config.api_listen, "the REST API (--api-listen)").await?;
         let (scaler, scaler_addr) = listen(config.scaler_listen, "KEDA (--scaler-listen)").await?;
         Ok(Self { config, parts, api, scaler, api_addr, scaler_addr })
@@ -150,7 +155,7 @@ impl Manager {
             store: parts.store.clone(),
             log: parts.log.clone(),
             campaign,
-            max_per_host: config.max_per_host,
+            policy: config.policy(),
             topic_grace: config.topic_grace,
             metrics: control_metrics,
             decisions,

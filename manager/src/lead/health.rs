@@ -107,7 +107,9 @@ impl State {
     pub fn for_planning(self) -> CollectorState {
         match self {
             Self::Ready => CollectorState::Ready,
-            Self::Joining | Self::Silent | Self::HeldOff | Self::Cordoned => CollectorState::Cordoned,
+            // Not even what is pinned to it.
+            Self::Joining | Self::Silent | Self::HeldOff => CollectorState::Joining,
+            Self::Cordoned => CollectorState::Cordoned,
             Self::Lagging | Self::Leaving | Self::Draining => CollectorState::Draining,
             Self::Lost => CollectorState::Lost,
         }

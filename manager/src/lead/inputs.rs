@@ -4,13 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_scheduler::directives::Directives;
 use plimsoll_scheduler::plan::{AssignedTopic, CollectorId, Plan};
-use plimsoll_scheduler::solve::{CollectorInfo, Policy, Problem, TopicLoad};
+use plimsoll_scheduler::policy::{Policy, PolicyKind};
+use plimsoll_scheduler::solve::{CollectorInfo, Problem, TopicLoad};
 use plimsoll_scheduler::store::{Member, Revision, StoredDirectives};
 use plimsoll_wire::log::Topic;
-use plimsoll_wire::resources::{DEFAULT_CONCURRENCY_WINDOW, DEFAULT_RATE_WINDOW};
+use plimsoll_wire::resources::{DEFAULT_CONCURRENCY_WINDOW, DEFAULT_PROVIDER, DEFAULT_RATE_WINDOW};
 
 use super::health::{Seen, Verdict};
 use super::topics::TopicLife;
@@ -28,6 +30,8 @@ pub struct Inputs {
     pub wishes: Arc<StoredDirectives>,
     pub collectors: Vec<CollectorInfo>,
     pub policy: Policy,
+    /// Whether to even out the load inside the dead band too.
+    pub rebalance: bool,
     /// The plan that is the previous one.
     pub revision: Revision,
     /// See [`TopicLife::version`].
@@ -42,50 +46,67 @@ impl Inputs {
             && self.revision == other.revision
             && self.retired == other.retired
             && self.policy == other.policy
+            && self.rebalance == other.rebalance
             && self.collectors == other.collectors
     }
 
     /// The problem, whole. It takes time in proportion to the topics: not for a thread that serves others.
     pub fn problem(self, board: &Board, topic_life: &TopicLife, previous: &Plan) -> Problem {
-        let topic = |entry: &crate::catalogue::Entry| TopicLoad {
-            spec: AssignedTopic {
-                topic: entry.topic.to_string(),
-                concurrency_window: entry.workload.scaling.concurrency_window,
-                rate_window: entry.workload.scaling.rate_window,
-            },
-            provider: entry.workload.provider.clone(),
-            load: IDLE_WEIGHT + board.cell(&entry.topic).frames_per_second(),
-        };
-        let mut topics: Vec<TopicLoad> = self.catalogue.entries().iter().map(|entry| topic(entry)).collect();
         let directives = &self.wishes.directives;
-        let registered = directives.registered.iter().filter(|(topic, _)| self.catalogue.of_topic(topic).is_none());
-        let registered = registered.filter(|(topic, _)| is_wanted(topic, &self.catalogue, directives));
-        topics.extend(registered.map(|(topic, registered)| TopicLoad {
-            spec: AssignedTopic {
-                topic: topic.clone(),
-                concurrency_window: DEFAULT_CONCURRENCY_WINDOW,
-                rate_window: DEFAULT_RATE_WINDOW,
-            },
-            provider: registered.provider.clone(),
-            load: IDLE_WEIGHT + board.cell(&Topic::from(topic.as_str())).frames_per_second(),
-        }));
+        let topic = |name: &str, windows: (Duration, Duration), provider: &str| {
+            let spec = AssignedTopic { topic: name.to_owned(), concurrency_window: windows.0, rate_window: windows.1 };
+            let load = IDLE_WEIGHT + board.cell(&Topic::from(name)).frames_per_second();
+            TopicLoad {
+                pinned: directives.pins.get(name).cloned(),
+                dedicated: directives.registered.get(name).is_some_and(|registered| registered.dedicated),
+                ..TopicLoad::new(spec, provider, load)
+            }
+        };
+        let entries = self.catalogue.entries().iter();
+        let mut topics: Vec<TopicLoad> = entries
+            .map(|entry| {
+                let scaling = &entry.workload.scaling;
+                let provider = provider_of(&entry.topic, &entry.workload.provider, directives);
+                topic(&entry.topic, (scaling.concurrency_window, scaling.rate_window), provider)
+            })
+            .collect();
+        let by_hand = directives.registered.iter().filter(|(name, _)| self.catalogue.of_topic(name).is_none());
+        let by_hand = by_hand.filter(|(name, _)| is_wanted(name, &self.catalogue, directives));
+        let default_windows = (DEFAULT_CONCURRENCY_WINDOW, DEFAULT_RATE_WINDOW);
+        topics.extend(by_hand.map(|(name, registered)| topic(name, default_windows, &registered.provider)));
         // A workload that has gone is read on for its grace period: it may come back.
         topics.extend(topic_life.retired(&self.catalogue, directives, previous));
         // Planning is quickest when they come by name.
         topics.sort_unstable_by(|a, b| a.spec.topic.cmp(&b.spec.topic));
-        Problem { topics, collectors: self.collectors, policy: self.policy }
+        Problem { topics, collectors: self.collectors, policy: self.policy, rebalance: self.rebalance }
+    }
+}
+
+/// Where a workload runs: as its resource says, or, where that says nothing, as whoever registered its topic does.
+fn provider_of<'a>(topic: &str, described: &'a str, directives: &'a Directives) -> &'a str {
+    match directives.registered.get(topic) {
+        Some(registered) if described == DEFAULT_PROVIDER => &registered.provider,
+        _ => described,
     }
 }
 
 /// What is seen of every collector that is registered or heard.
-pub fn seen(board: &Board, members: &BTreeMap<CollectorId, Member>, wishes: &Directives) -> Vec<Seen> {
+pub fn seen(
+    board: &Board,
+    members: &BTreeMap<CollectorId, Member>,
+    wishes: &Directives,
+    kind: PolicyKind,
+) -> Vec<Seen> {
     let heard = board.links().into_iter().map(|link| link.collector.to_string());
     let known: BTreeSet<String> = heard.chain(members.keys().cloned()).collect();
     let one = |id: String| {
         let link = board.link(&id);
         let state = link.state();
         Seen {
-            group: String::new(),
+            group: match kind {
+                PolicyKind::MaxPerHost => String::new(),
+                PolicyKind::PerProvider => members.get(&id).map_or_else(String::new, |member| member.provider.clone()),
+            },
             heard: link.ever_heard(),
             incarnation: state.incarnation,
             silent_for: link.silent_for(),

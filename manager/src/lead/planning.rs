@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use plimsoll_scheduler::directives::Directives;
 use plimsoll_scheduler::plan::{CollectorId, Plan};
-use plimsoll_scheduler::solve::{Policy, Solution, solve};
+use plimsoll_scheduler::policy::PolicyKind;
+use plimsoll_scheduler::solve::{Solution, solve};
 use plimsoll_scheduler::store::{Member, StoreError, Stored, Term};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -40,6 +41,7 @@ pub struct Planning<'a> {
     health: Health,
     verdicts: BTreeMap<CollectorId, Verdict>,
     arrivals: Arrivals,
+    rebalances: Rebalances,
     /// The topics on the move in the plan in force.
     moving: Vec<Moving>,
     /// What the last plan was made of, and when.
@@ -57,6 +59,7 @@ impl<'a> Planning<'a> {
             health: Health::default(),
             verdicts: BTreeMap::new(),
             arrivals: Arrivals::default(),
+            rebalances: Rebalances { done: wishes.now().directives.rebalances },
             moving: Vec::new(),
             planned: None,
         }
@@ -127,18 +130,17 @@ impl<'a> Planning<'a> {
     ) -> Result<Stored, StoreError> {
         let now = Instant::now();
         let wishes = self.wishes.now();
-        self.judge(now, members, &wishes.directives, current.plan.generation);
+        let policy = wishes.directives.policy.unwrap_or(self.leader.policy);
+        self.judge(now, members, &wishes.directives, policy.kind, current.plan.generation);
         self.tell_arrivals(now, &current.plan);
         let warm = inputs::warm(&self.leader.board, &self.moving);
+        let rebalances_asked = wishes.directives.rebalances;
         let inputs = Inputs {
             catalogue: self.leader.catalogue.load_full(),
             wishes,
             collectors: inputs::collectors(&self.verdicts, members, warm),
-            policy: Policy::MaxPerHost {
-                max_per_host: self.leader.max_per_host,
-                min_collectors: 0,
-                max_collectors: u32::MAX,
-            },
+            policy,
+            rebalance: self.rebalances.wanted(rebalances_asked),
             revision: current.revision,
             retired: self.topic_life.version(),
         };
@@ -163,6 +165,9 @@ impl<'a> Planning<'a> {
         metrics.plan_seconds.observe(took.as_secs_f64());
         metrics.unassigned.set(gauge(solution.unassigned.len()));
         if solution.plan.generation == current.plan.generation {
+            if self.moving.is_empty() {
+                self.rebalances.done(made_of.wishes.directives.rebalances);
+            }
             metrics.generation.set(i64::try_from(current.plan.generation).unwrap_or(i64::MAX));
             self.planned = Some((made_of, Instant::now()));
             return Ok(current);
@@ -217,8 +222,15 @@ impl<'a> Planning<'a> {
     }
 
     /// Judges the collectors, and tells who is seen in another state than before.
-    fn judge(&mut self, now: Instant, members: &BTreeMap<CollectorId, Member>, wishes: &Directives, generation: u64) {
-        let seen = inputs::seen(&self.leader.board, members, wishes);
+    fn judge(
+        &mut self,
+        now: Instant,
+        members: &BTreeMap<CollectorId, Member>,
+        wishes: &Directives,
+        kind: PolicyKind,
+        generation: u64,
+    ) {
+        let seen = inputs::seen(&self.leader.board, members, wishes, kind);
         let verdicts = self.health.judge(now, self.awake.since(now), &seen);
         for state in State::ALL {
             let count = verdicts.values().filter(|verdict| verdict.state == state).count();
@@ -249,6 +261,26 @@ impl<'a> Planning<'a> {
             });
         }
         self.leader.decisions.record(generation, changes);
+    }
+}
+
+/// Rebalances that were asked for, and those that are over. One that was asked for before the term began has been begun by the leader
+/// before; what is still uneven then is evened out by the next one.
+#[derive(Debug)]
+struct Rebalances {
+    done: u64,
+}
+
+impl Rebalances {
+    /// Whether one is to be done. The count begins anew where the directives have been lost.
+    fn wanted(&mut self, asked: u64) -> bool {
+        self.done = self.done.min(asked);
+        asked > self.done
+    }
+
+    /// The plan begins no move any more, and has none in flight.
+    fn done(&mut self, asked: u64) {
+        self.done = asked;
     }
 }
 
