@@ -5,6 +5,7 @@
 use crate::plan::Plan;
 
 mod draft;
+mod groups;
 mod place;
 mod problem;
 mod settle;
@@ -13,12 +14,15 @@ mod solution;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 pub use problem::{CollectorInfo, CollectorState, Problem, TopicLoad};
 pub use solution::{Move, Obstacle, Reason, Solution};
 
 /// How far a collector may be from its fair share before load moves. Measured load trembles; moves cost a replay each.
 pub const DEAD_BAND_PERCENT: u64 = 10;
+/// The dead band while an operator has load evened out. Narrower, and topics would move for what is noise in their measured load.
+pub const REBALANCE_BAND_PERCENT: u64 = 2;
 /// How much of all load may be moving at one time (Slicer, OSDI '16, section 4.4.1).
 pub const ROUND_PERCENT: u64 = 9;
 /// How many topics may be moving at one time: each is read twice, and replayed.
@@ -38,10 +42,9 @@ pub const MOVES_IN_FLIGHT: usize = 1000;
 pub fn solve(problem: &Problem, previous: &Plan) -> Solution {
     let policy = problem.policy;
     let capacity = usize::try_from(policy.max_per_host.max(1)).unwrap_or(usize::MAX);
-    let (mut draft, homeless) = settle::settle(problem, previous);
+    let (mut draft, homeless) = settle::settle(problem, previous, capacity);
     let unassigned = place::place(&mut draft, homeless, capacity);
-    shift::shift(&mut draft, capacity);
-    let wanted = draft.entries.len().div_ceil(capacity);
-    let wanted = wanted.max(policy.min_collectors as usize).min(policy.max_collectors as usize);
-    tell::tell(draft, previous, &unassigned, std::iter::once((String::new(), wanted)).collect())
+    shift::shift(&mut draft, capacity, problem.rebalance);
+    let wanted = groups::wanted(&draft, &policy, capacity);
+    tell::tell(draft, previous, &unassigned, wanted)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{CollectorInfo, CollectorState, Reason, TopicLoad};
+use super::{CollectorInfo, CollectorState, Obstacle, Reason, TopicLoad};
 use crate::plan::Placed;
 
 /// Who has a topic: a place in [`Draft::collectors`], or nobody there.
@@ -71,6 +71,10 @@ pub(super) struct Entry<'a> {
     pub(super) before: Readers,
     pub(super) now: Readers,
     pub(super) why: Why,
+    /// The group of collectors that may have it; see [`super::groups`].
+    pub(super) group: u32,
+    /// The one collector that may have it, where it is pinned or dedicated, and that can be done.
+    pub(super) seat: Seat,
     /// The previous plan describes it in the same words: windows and provider.
     pub(super) described: bool,
     /// Placed by this very plan: nobody has begun to read it, so it may as well be placed elsewhere.
@@ -81,11 +85,19 @@ pub(super) struct Entry<'a> {
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
     pub(super) info: &'a CollectorInfo,
+    pub(super) group: u32,
+    /// The topic that it is kept for.
+    pub(super) kept_for: Option<usize>,
     pub(super) topics: usize,
     pub(super) weight: u64,
 }
 
 impl Collector<'_> {
+    /// Whether any topic of its group may go there.
+    pub(super) fn is_open(&self) -> bool {
+        self.is(CollectorState::Ready) && self.kept_for.is_none()
+    }
+
     pub(super) fn is(&self, state: CollectorState) -> bool {
         self.info.state == state
     }
@@ -96,6 +108,18 @@ const WHOLE: f64 = (1_u64 << 50) as f64;
 /// A load beyond this is a mistake, and sums must stay finite.
 const LOAD_MAX: f64 = 1e15;
 
+/// Collectors and the topics that only they may have.
+#[derive(Debug)]
+pub(super) struct Group<'a> {
+    /// The provider.
+    pub(super) name: &'a str,
+    pub(super) topics: usize,
+    /// Topics among them that want a collector of their own.
+    pub(super) dedicated: Vec<usize>,
+    /// By name.
+    pub(super) collectors: Vec<usize>,
+}
+
 /// A plan in the making.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -105,6 +129,14 @@ pub(super) struct Draft<'a> {
     pub(super) entries: Vec<Entry<'a>>,
     /// Topics of the previous plan that are not wanted any more.
     pub(super) vanished: Vec<&'a Arc<Placed>>,
+    /// By number; one, named "", where any collector may have any topic.
+    pub(super) groups: Vec<Group<'a>>,
+    /// Topics that may only be on one collector, by name.
+    pub(super) seated: Vec<usize>,
+    /// Whether a topic is owned by a collector of another group.
+    pub(super) strays: bool,
+    /// What can't be done as wanted.
+    pub(super) obstacles: Vec<(usize, Obstacle)>,
     pub(super) moving: usize,
     pub(super) moving_weight: u64,
 }
@@ -115,8 +147,19 @@ impl<'a> Draft<'a> {
         infos.sort_by(|a, b| a.id.cmp(&b.id));
         infos.dedup_by(|later, earlier| later.id == earlier.id);
         let seats = infos.iter().enumerate().map(|(index, info)| (info.id.as_str(), Seat::at(index))).collect();
-        let collectors = infos.into_iter().map(|info| Collector { info, topics: 0, weight: 0 }).collect();
-        (Self { collectors, entries: Vec::new(), vanished: Vec::new(), moving: 0, moving_weight: 0 }, seats)
+        let collector = |info| Collector { info, group: 0, kept_for: None, topics: 0, weight: 0 };
+        let draft = Self {
+            collectors: infos.into_iter().map(collector).collect(),
+            entries: Vec::new(),
+            vanished: Vec::new(),
+            groups: Vec::new(),
+            seated: Vec::new(),
+            strays: false,
+            obstacles: Vec::new(),
+            moving: 0,
+            moving_weight: 0,
+        };
+        (draft, seats)
     }
 
     /// Gives each topic its weight: its part of all load, and a thousandth of the mean for being there (so that many idle topics do
@@ -141,8 +184,36 @@ impl<'a> Draft<'a> {
         self.collector(seat).is_some_and(|collector| !collector.is(CollectorState::Lost))
     }
 
-    pub(super) fn ready(&self) -> impl Iterator<Item = usize> {
-        (0..self.collectors.len()).filter(|&index| self.collectors[index].is(CollectorState::Ready))
+    /// The collectors of a group that any of its topics may go to.
+    pub(super) fn open(&self, group: u32) -> impl Iterator<Item = usize> {
+        let collectors = self.groups.get(group as usize).map_or(&[][..], |group| &group.collectors);
+        collectors.iter().copied().filter(|&index| self.collectors[index].is_open())
+    }
+
+    /// Whether a topic could be moved to this collector, or be on its way there.
+    pub(super) fn welcomes(&self, to: Seat, topic: usize) -> bool {
+        let entry = &self.entries[topic];
+        if entry.seat != Seat::NOBODY {
+            return entry.seat == to;
+        }
+        self.collector(to)
+            .is_some_and(|to| to.is(CollectorState::Ready) && to.group == entry.group && !self.is_taken(to, topic))
+    }
+
+    /// Whether a collector is another topic's own, and that topic is there, or on its way.
+    pub(super) fn is_taken(&self, collector: &Collector<'a>, topic: usize) -> bool {
+        collector.kept_for.is_some_and(|kept| kept != topic && self.is_seated(kept))
+    }
+
+    /// Whether a topic is where it alone may be, or on its way there.
+    pub(super) fn is_seated(&self, topic: usize) -> bool {
+        self.entries[topic].now.target() == self.entries[topic].seat
+    }
+
+    /// Whether a topic has a collector for itself, or is on its way to one.
+    pub(super) fn is_alone(&self, topic: usize) -> bool {
+        let kept = self.collector(self.entries[topic].seat).and_then(|collector| collector.kept_for);
+        kept == Some(topic) && self.is_seated(topic)
     }
 
     /// Counts a topic for the collector that it is going to be on.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::draft::{Draft, Entry, Readers, Seat, Why};
-use super::{CollectorState, Problem, TopicLoad};
+use super::{Problem, TopicLoad, groups, wishes};
 use crate::plan::{Placed, Placement, Plan};
 
 /// The draft as the previous plan leaves it, and the topics that nobody reads.
-pub(super) fn settle<'a>(problem: &'a Problem, previous: &'a Plan) -> (Draft<'a>, Vec<usize>) {
+pub(super) fn settle<'a>(problem: &'a Problem, previous: &'a Plan, capacity: usize) -> (Draft<'a>, Vec<usize>) {
     let (mut draft, seats) = Draft::new(&problem.collectors);
     let joined = match join(problem.topics.iter(), problem.topics.len(), previous, &seats) {
         Ok(joined) => joined,
@@ -24,21 +24,27 @@ pub(super) fn settle<'a>(problem: &'a Problem, previous: &'a Plan) -> (Draft<'a>
     draft.entries = joined.entries;
     draft.vanished = joined.vanished;
     draft.weigh();
+    groups::group(&mut draft, problem.policy.kind);
+    wishes::pin(&mut draft, |id| seats.get(id).copied());
     let mut homeless = Vec::new();
     for topic in 0..draft.entries.len() {
-        let (now, why) = settled(&draft, &draft.entries[topic]);
+        let (now, why) = settled(&draft, topic);
         if now.owner == Seat::NOBODY {
             homeless.push(topic);
         }
+        let group = draft.entries[topic].group;
+        draft.strays |= draft.collector(now.owner).is_some_and(|owner| owner.group != group);
         draft.entries[topic].now = now;
         draft.entries[topic].why = why;
         draft.tally(topic);
     }
+    wishes::dedicate(&mut draft, capacity);
     (draft, homeless)
 }
 
 /// Where a topic stands, seeing who still answers and who has become warm.
-fn settled(draft: &Draft<'_>, entry: &Entry<'_>) -> (Readers, Why) {
+fn settled(draft: &Draft<'_>, topic: usize) -> (Readers, Why) {
+    let entry = &draft.entries[topic];
     let Readers { owner, incoming } = entry.before;
     let keeps = Readers { owner, incoming: Seat::NOBODY };
     let arrives = Readers { owner: incoming, incoming: Seat::NOBODY };
@@ -47,11 +53,27 @@ fn settled(draft: &Draft<'_>, entry: &Entry<'_>) -> (Readers, Why) {
         (false, true) => (arrives, Why::TakenOver),
         (true, _) if incoming == Seat::NOBODY => (keeps, Why::Kept),
         (true, false) => (keeps, Why::GivenUp),
+        (true, true) if !draft.welcomes(incoming, topic) => (keeps, Why::GivenUp),
         (true, true) => match draft.collector(incoming) {
-            Some(to) if !to.is(CollectorState::Ready) => (keeps, Why::GivenUp),
             Some(to) if to.info.warm.contains(&entry.wanted.spec.topic) => (arrives, Why::HandedOver),
             _ => (entry.before, Why::Kept),
         },
+    }
+}
+
+/// Gives up moves to collectors that have become another topic's own, and those of topics that have one of their own elsewhere.
+pub(super) fn give_up_unwelcome(draft: &mut Draft<'_>) {
+    if draft.collectors.iter().all(|collector| collector.kept_for.is_none()) {
+        return;
+    }
+    for topic in 0..draft.entries.len() {
+        let now = draft.entries[topic].now;
+        if now.moving() && !draft.welcomes(now.incoming, topic) {
+            draft.untally(topic);
+            draft.entries[topic].now.incoming = Seat::NOBODY;
+            draft.entries[topic].why = Why::GivenUp;
+            draft.tally(topic);
+        }
     }
 }
 
@@ -92,6 +114,8 @@ fn join<'a>(
             before,
             now: before,
             why: Why::Kept,
+            group: 0,
+            seat: Seat::NOBODY,
             described,
             fresh: false,
         });

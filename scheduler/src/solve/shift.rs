@@ -1,17 +1,19 @@
-//! The third step: what moves without need of haste. Draining collectors are emptied, overfull ones relieved, load is evened out.
+//! The third step: what moves without need of haste. Topics go where they alone may be, collectors are emptied of what must not be
+//! there, overfull ones are relieved, load is evened out.
 //!
 //! The whole is a sequence of steps, each a function of the draft alone, that ends when there is none or the next one is over the
 //! budget. So the plan that comes out of it gives itself when it is solved again.
 
-use std::cmp::Reverse;
-
-use super::draft::{Draft, Readers, Seat, Why};
-use super::{CollectorState, DEAD_BAND_PERCENT, MOVES_IN_FLIGHT, ROUND_PERCENT, Reason};
+use super::draft::{Collector, Draft, Readers, Seat, Why};
+use super::{CollectorState, MOVES_IN_FLIGHT, ROUND_PERCENT, Reason};
+use band::Band;
 use levels::Levels;
 use movable::Movable;
 
 mod balance;
+mod band;
 mod fair;
+mod leave;
 mod levels;
 mod movable;
 
@@ -25,48 +27,53 @@ enum Step {
 }
 
 /// Plans the moves that can wait, as many as may be in flight.
-pub(super) fn shift(draft: &mut Draft<'_>, capacity: usize) {
-    if !needed(draft, capacity) {
+pub(super) fn shift(draft: &mut Draft<'_>, capacity: usize, rebalance: bool) {
+    let band = if rebalance { Band::rebalance() } else { Band::ordinary() };
+    if !needed(draft, capacity, band) {
         return;
     }
-    let mut shift = Shift::new(draft, capacity);
+    let mut shift = Shift::new(draft, capacity, band, if rebalance { Reason::Rebalance } else { Reason::Balance });
     // A pass skips collectors that could not be helped when it came by; what it did may have changed that. The last pass does
-    // nothing, and so would the first one of the next plan. It comes to an end since each step leaves less to drain, less that is
+    // nothing, and so would the first one of the next plan. It comes to an end since each step leaves less that must leave, less that is
     // overfull, or the two collectors that it concerns nearer to each other.
     while shift.pass() > 0 {}
+    leave::tell_strays(draft);
 }
 
 /// Whether a look at the collectors alone shows something to do.
-fn needed(draft: &Draft<'_>, capacity: usize) -> bool {
-    let Some(mean) = fair::mean(draft) else { return false };
-    draft.collectors.iter().any(|collector| match collector.info.state {
-        CollectorState::Ready => {
-            collector.topics > capacity || collector.weight > hot(mean) || collector.weight < cold(mean)
-        }
-        CollectorState::Cordoned | CollectorState::Joining => {
-            collector.topics > capacity || collector.weight > hot(mean)
-        }
-        CollectorState::Draining => collector.topics > 0,
-        CollectorState::Lost => false,
-    })
-}
-
-/// Above this a collector must shed.
-fn hot(fair: u64) -> u64 {
-    fair + fair * DEAD_BAND_PERCENT / 100
-}
-
-/// Below this a collector must get more.
-fn cold(fair: u64) -> u64 {
-    fair - fair * DEAD_BAND_PERCENT / 100
+fn needed(draft: &Draft<'_>, capacity: usize, band: Band) -> bool {
+    let means = fair::means(draft);
+    draft.strays
+        || draft.seated.iter().any(|&topic| !draft.is_seated(topic))
+        || draft.collectors.iter().any(|collector| {
+            let Some(mean) = means[collector.group as usize] else { return false };
+            match collector.info.state {
+                CollectorState::Ready if collector.kept_for.is_some() => collector.topics > 1,
+                CollectorState::Ready => {
+                    collector.topics > capacity
+                        || collector.weight > band.hot(mean)
+                        || collector.weight < band.cold(mean)
+                }
+                CollectorState::Cordoned | CollectorState::Joining => {
+                    collector.topics > capacity
+                        || collector.weight > band.hot(mean)
+                        || (collector.kept_for.is_some() && collector.topics > 1)
+                }
+                CollectorState::Draining => collector.topics > 0,
+                CollectorState::Lost => false,
+            }
+        })
 }
 
 /// The moving of one plan.
 struct Shift<'d, 'a> {
     draft: &'d mut Draft<'a>,
     capacity: usize,
-    /// What each collector should carry.
-    fair: u64,
+    band: Band,
+    /// Why load is evened out.
+    balance: Reason,
+    /// What each collector should carry, by group.
+    fair: Vec<u64>,
     /// What may be moving at one time.
     budget: u64,
     levels: Levels,
@@ -74,52 +81,40 @@ struct Shift<'d, 'a> {
 }
 
 impl<'d, 'a> Shift<'d, 'a> {
-    fn new(draft: &'d mut Draft<'a>, capacity: usize) -> Self {
+    fn new(draft: &'d mut Draft<'a>, capacity: usize, band: Band, balance: Reason) -> Self {
         let total: u64 = draft.entries.iter().map(|entry| entry.weight).sum();
         let (levels, movable) = (Levels::new(draft, capacity), Movable::new(draft));
-        Self { fair: fair::share(draft), budget: total / 100 * ROUND_PERCENT, capacity, levels, movable, draft }
+        let budget = total / 100 * ROUND_PERCENT;
+        Self { draft, capacity, band, balance, fair: Vec::new(), budget, levels, movable }
     }
 
-    /// All that is to be done and may be; how many moves that were.
+    /// All that is to be done and may be; how many moves that were. What is over the budget has everything after it wait: small
+    /// moves would keep a large one from ever beginning.
     fn pass(&mut self) -> usize {
+        self.fair = fair::shares(self.draft);
         let mut made = 0;
-        if self.drain(&mut made) != Step::OverBudget && self.relieve_overfull(&mut made) != Step::OverBudget {
-            self.balance(&mut made);
+        if self.leave(&mut made) == Step::OverBudget || self.relieve_overfull(&mut made) == Step::OverBudget {
+            return made;
         }
-        made
-    }
-
-    /// Empties what is draining, the heaviest topic first, also onto full collectors: who drains a collector wants it gone.
-    fn drain(&mut self, made: &mut usize) -> Step {
-        let leaving =
-            |collector: &super::draft::Collector<'_>| collector.is(CollectorState::Draining) && collector.topics > 0;
-        if !self.draft.collectors.iter().any(leaving) {
-            return Step::Nothing;
-        }
-        let draft = &self.draft;
-        let mut topics: Vec<usize> = (0..draft.entries.len())
-            .filter(|&topic| draft.collector(draft.entries[topic].now.target()).is_some_and(leaving))
-            .collect();
-        topics.sort_unstable_by_key(|&topic| (Reverse(self.draft.entries[topic].weight), topic));
-        for topic in topics {
-            let Some(to) = self.levels.coldest_with_room().or(self.levels.coldest()) else { return Step::Nothing };
-            match self.try_move(topic, to, Reason::Draining) {
-                Step::Made => *made += 1,
-                other => return other,
+        for group in 0..self.fair.len() {
+            if self.balance(group, &mut made) == Step::OverBudget {
+                break;
             }
         }
-        Step::Nothing
+        made
     }
 
     /// Brings collectors back under the policy's limit while others have room.
     fn relieve_overfull(&mut self, made: &mut usize) -> Step {
         for from in 0..self.draft.collectors.len() {
-            if self.draft.collectors[from].is(CollectorState::Draining) {
+            let Collector { group, kept_for, .. } = self.draft.collectors[from];
+            if self.draft.collectors[from].is(CollectorState::Draining) || kept_for.is_some() {
                 continue;
             }
             while self.draft.collectors[from].topics > self.capacity {
-                let Some(to) = self.levels.coldest_with_room() else { return Step::Nothing };
-                let wanting = balance::full(self.fair).saturating_sub(self.draft.collectors[to].weight);
+                let Some(to) = self.levels.coldest_with_room(group as usize) else { break };
+                let full = self.band.full(self.fair[group as usize]);
+                let wanting = full.saturating_sub(self.draft.collectors[to].weight);
                 let topics = self.movable.of(self.draft, from);
                 let Some((_, topic)) = topics.largest_up_to(wanting).or(topics.smallest()) else { break };
                 match self.try_move(topic, to, Reason::Overfull) {
@@ -157,8 +152,10 @@ impl<'d, 'a> Shift<'d, 'a> {
     fn carry_out(&mut self, topic: usize, to: usize, reason: Reason) {
         let from = self.draft.entries[topic].now.owner;
         let percent = |draft: &Draft<'_>, seat: Seat| {
-            let weight = draft.collector(seat).map_or(0, |collector| collector.weight);
-            u16::try_from(weight * 100 / self.fair.max(1)).unwrap_or(u16::MAX)
+            draft.collector(seat).map_or(0, |collector| {
+                let fair = self.fair[collector.group as usize].max(1);
+                u16::try_from(u128::from(collector.weight) * 100 / u128::from(fair)).unwrap_or(u16::MAX)
+            })
         };
         let (from_percent, to_percent) = (percent(self.draft, from), percent(self.draft, Seat::at(to)));
         let free = self.is_free(topic, to);
@@ -172,13 +169,13 @@ impl<'d, 'a> Shift<'d, 'a> {
         if !entry.fresh {
             entry.why = Why::Moved { from, reason, from_percent, to_percent };
         }
-        let weight = entry.weight;
+        let (weight, seated) = (entry.weight, entry.seat != Seat::NOBODY);
         self.draft.tally(topic);
         if let Some(from) = from.index() {
             self.movable.remove(from, weight, topic);
             self.levels.update(self.draft, from);
         }
-        if free {
+        if free && !seated {
             self.movable.insert(to, weight, topic);
         }
         self.levels.update(self.draft, to);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::draft::{Draft, Entry, Readers, Seat, Why};
-use super::{Move, Obstacle, Reason, Solution};
+use super::{Move, Reason, Solution};
 use crate::plan::{CollectorId, Placed, Placement, Plan, Topics};
 
 /// Where more than one topic in this many changes, the plan is built anew; else the previous one is patched.
@@ -17,57 +17,66 @@ pub(super) fn tell(
     unassigned: &[usize],
     wanted: BTreeMap<String, usize>,
 ) -> Solution {
-    let changed: Vec<usize> = (0..draft.entries.len()).filter(|&topic| differs(&draft.entries[topic])).collect();
+    let changed: Vec<usize> = (0..draft.entries.len()).filter(|&topic| differs(&draft, topic)).collect();
     let mut plan = previous.clone();
     if !changed.is_empty() || !draft.vanished.is_empty() {
         plan.generation += 1;
         if (changed.len() + draft.vanished.len()) * PATCH_UP_TO_ONE_IN > draft.entries.len() {
             let all: Vec<Arc<Placed>> =
-                draft.entries.iter().filter_map(|entry| place(&draft, entry, plan.generation)).collect();
+                (0..draft.entries.len()).filter_map(|topic| place(&draft, topic, plan.generation)).collect();
             plan.topics = Topics::from_sorted(&all);
         } else {
             for placed in &draft.vanished {
                 plan.topics.remove(&placed.spec.topic);
             }
             for &topic in &changed {
-                if let Some(placed) = place(&draft, &draft.entries[topic], plan.generation) {
+                if let Some(placed) = place(&draft, topic, plan.generation) {
                     plan.topics.insert(placed);
                 }
             }
         }
     }
     let topic_name = |topic: usize| draft.entries[topic].wanted.spec.topic.clone();
+    let mut obstacles: Vec<_> =
+        draft.obstacles.iter().map(|(topic, obstacle)| (topic_name(*topic), obstacle.clone())).collect();
+    obstacles.sort();
     Solution {
         plan,
         moves: changed.iter().filter_map(|&topic| moved(&draft, &draft.entries[topic])).collect(),
         unassigned: unassigned.iter().map(|&topic| topic_name(topic)).collect(),
-        obstacles: unassigned
-            .iter()
-            .map(|&topic| (topic_name(topic), Obstacle::NoCollector { provider: String::new() }))
-            .collect(),
+        obstacles,
         wanted,
     }
 }
 
 /// Whether the plan says anything else about this topic than the previous one.
-fn differs(entry: &Entry<'_>) -> bool {
+fn differs(draft: &Draft<'_>, topic: usize) -> bool {
+    let entry = &draft.entries[topic];
     match entry.previous {
-        Some(_) => entry.now != entry.before || !entry.described,
+        Some(_) => entry.now != entry.before || !entry.described || realone(draft, topic),
         None => entry.now != Readers::NONE,
     }
 }
 
+/// Whether a topic's collector is its own now and was not, or the other way round.
+fn realone(draft: &Draft<'_>, topic: usize) -> bool {
+    let entry = &draft.entries[topic];
+    entry.previous.is_some_and(|previous| previous.alone != draft.is_alone(topic))
+}
+
 /// The topic in the new plan: the previous value itself where nothing differs, and none where it has no place.
-fn place(draft: &Draft<'_>, entry: &Entry<'_>, generation: u64) -> Option<Arc<Placed>> {
+fn place(draft: &Draft<'_>, topic: usize, generation: u64) -> Option<Arc<Placed>> {
+    let entry = &draft.entries[topic];
     let stays = entry.previous.filter(|_| entry.now == entry.before);
     if let Some(previous) = stays {
-        if entry.described {
+        if entry.described && !realone(draft, topic) {
             return Some(previous.clone());
         }
         let wanted = entry.wanted;
         return Some(Arc::new(Placed {
             spec: wanted.spec.clone(),
             provider: wanted.provider.clone(),
+            alone: draft.is_alone(topic),
             ..Placed::clone(previous)
         }));
     }
@@ -76,7 +85,7 @@ fn place(draft: &Draft<'_>, entry: &Entry<'_>, generation: u64) -> Option<Arc<Pl
         spec: entry.wanted.spec.clone(),
         provider: entry.wanted.provider.clone(),
         placement: Placement { owner: Some(owner), incoming: name(draft, entry.now.incoming) },
-        alone: false,
+        alone: draft.is_alone(topic),
         since: generation,
         reason: reason(draft, entry),
     }))
@@ -98,7 +107,8 @@ fn reason(draft: &Draft<'_>, entry: &Entry<'_>) -> String {
                 Reason::New => "new".to_owned(),
                 Reason::Lost => format!("{from} was lost"),
                 Reason::Pinned => "pinned here".to_owned(),
-                Reason::Dedicated => format!("{from} can't be shared"),
+                Reason::Dedicated if entry.seat != Seat::NOBODY => "it has this collector for itself".to_owned(),
+                Reason::Dedicated => format!("{from} is kept for another topic alone"),
                 Reason::Draining => format!("{from} is draining"),
                 Reason::Provider => format!("{from} is for another provider's topics"),
                 Reason::Overfull => format!("{from} had more topics than allowed"),

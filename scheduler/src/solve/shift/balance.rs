@@ -1,35 +1,26 @@
 //! Evening out the load.
 
-use super::super::{CollectorState, Reason};
-use super::{Shift, Step, cold, hot};
+use super::{Shift, Step};
 
 /// Swaps are tried for this many of a collector's heaviest topics.
 const SWAPS_TRIED: usize = 256;
 /// From this many of the most loaded collectors something is sought for a cold one.
 const DONORS_TRIED: usize = 16;
 
-/// Up to this a collector gets load from others: half the dead band over its share. More would soon make it shed, less would take more and smaller moves.
-pub(super) fn full(fair: u64) -> u64 {
-    fair + fair / 20
-}
-
-/// Down to this a collector gives load to others: half the dead band under its share. In a large fleet nobody has much above its share
-/// when a collector joins, and keeping everyone at it would fill the new one with crumbs.
-fn lean(fair: u64) -> u64 {
-    fair - fair / 20
-}
-
 impl Shift<'_, '_> {
-    /// Brings all collectors into the dead band, the hottest first, as far as the topics allow.
-    pub(super) fn balance(&mut self, made: &mut usize) -> Step {
+    /// Brings a group's collectors into the band, the hottest first, as far as the topics allow.
+    pub(super) fn balance(&mut self, group: usize, made: &mut usize) -> Step {
         let mut stuck_hot = vec![false; self.draft.collectors.len()];
         let mut stuck_cold = stuck_hot.clone();
+        let fair = self.fair[group];
         loop {
-            let hottest = self.levels.hottest_first().find(|&index| !stuck_hot[index]);
-            let coldest = self.levels.coldest_first().find(|&index| !stuck_cold[index]);
+            let hottest = self.levels.hottest_first(group).find(|&index| !stuck_hot[index]);
+            let coldest = self.levels.coldest_first(group).find(|&index| !stuck_cold[index]);
             let (step, stuck) = match (hottest, coldest) {
-                (Some(from), _) if self.weight(from) > hot(self.fair) => (self.cool(from, made), &mut stuck_hot[from]),
-                (_, Some(to)) if self.weight(to) < cold(self.fair) => (self.fill(to, made), &mut stuck_cold[to]),
+                (Some(from), _) if self.weight(from) > self.band.hot(fair) => {
+                    (self.cool(from, made), &mut stuck_hot[from])
+                }
+                (_, Some(to)) if self.weight(to) < self.band.cold(fair) => (self.fill(to, made), &mut stuck_cold[to]),
                 _ => return Step::Nothing,
             };
             match step {
@@ -42,23 +33,25 @@ impl Shift<'_, '_> {
 
     /// Takes something off a hot collector.
     fn cool(&mut self, from: usize, made: &mut usize) -> Step {
-        if let Some(to) = self.levels.coldest_with_room() {
+        let group = self.group(from);
+        if let Some(to) = self.levels.coldest_with_room(group) {
             let step = self.hand(from, to, made);
             if step != Step::Nothing {
                 return step;
             }
         }
-        self.levels.coldest().map_or(Step::Nothing, |to| self.swap(from, to, made))
+        self.levels.coldest(group).map_or(Step::Nothing, |to| self.swap(from, to, made))
     }
 
     /// Gives something to a cold collector.
     fn fill(&mut self, to: usize, made: &mut usize) -> Step {
+        let group = self.group(to);
         // One with a single topic can only hand on the whole of its load.
         let can_give = |&index: &usize| self.draft.collectors[index].topics > 1;
-        let donors: Vec<usize> = self.levels.hottest_first().filter(can_give).take(DONORS_TRIED).collect();
+        let donors: Vec<usize> = self.levels.hottest_first(group).filter(can_give).take(DONORS_TRIED).collect();
         let roomy = self.draft.collectors[to].topics < self.capacity;
         for from in donors {
-            if self.weight(from) <= self.fair {
+            if self.weight(from) <= self.fair[group] {
                 break;
             }
             let step = if roomy { self.hand(from, to, made) } else { self.swap(from, to, made) };
@@ -76,17 +69,18 @@ impl Shift<'_, '_> {
         if from == to || high <= low {
             return Step::Nothing;
         }
-        let fits = high.saturating_sub(lean(self.fair)).min(full(self.fair).saturating_sub(low));
+        let (fair, band) = (self.fair[self.group(from)], self.band);
+        let fits = high.saturating_sub(band.lean(fair)).min(band.full(fair).saturating_sub(low));
         let worth_it = |weight: u64| {
             let halves = weight <= (high - low) / 2;
             // Strictly less: or else the topic would come back, and so for ever.
-            let cools = high > hot(self.fair) && low + weight + self.fair / 20 < high;
+            let cools = high > band.hot(fair) && low + weight + band.half(fair) < high;
             halves || cools
         };
         let topics = self.movable.of(self.draft, from);
         let smallest = || topics.smallest().filter(|&(weight, _)| worth_it(weight));
         let Some((_, topic)) = topics.largest_up_to(fits).or_else(smallest) else { return Step::Nothing };
-        let step = self.try_move(topic, to, Reason::Balance);
+        let step = self.try_move(topic, to, self.balance);
         *made += usize::from(step == Step::Made);
         step
     }
@@ -94,13 +88,12 @@ impl Shift<'_, '_> {
     /// Exchanges two topics, where no single one is right or there is no room for it: those that bring the two nearest to each other.
     fn swap(&mut self, from: usize, to: usize, made: &mut usize) -> Step {
         let (high, low) = (self.weight(from), self.weight(to));
-        // The one that sheds gets something too, and so it must be ready.
-        if from == to || high <= low || !self.draft.collectors[from].is(CollectorState::Ready) {
+        // The one that sheds gets something too, and so it must be open.
+        if from == to || high <= low || !self.draft.collectors[from].is_open() {
             return Step::Nothing;
         }
         let most = (high - low) / 2;
-        // Two moves for less than this are not worth it.
-        let mut best = (self.fair / 64, None);
+        let mut best = (self.band.crumb(self.fair[self.group(from)]), None);
         let heavy: Vec<(u64, usize)> = self.movable.of(self.draft, from).descending().take(SWAPS_TRIED).collect();
         let light = self.movable.of(self.draft, to);
         for (weight, topic) in heavy {
@@ -114,10 +107,14 @@ impl Shift<'_, '_> {
         if !self.affordable(&[(topic, to), (back, from)]) {
             return Step::OverBudget;
         }
-        self.carry_out(topic, to, Reason::Balance);
-        self.carry_out(back, from, Reason::Balance);
+        self.carry_out(topic, to, self.balance);
+        self.carry_out(back, from, self.balance);
         *made += 2;
         Step::Made
+    }
+
+    fn group(&self, collector: usize) -> usize {
+        self.draft.collectors[collector].group as usize
     }
 
     fn weight(&self, collector: usize) -> u64 {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::draft::Draft;
+use super::super::draft::{Draft, Seat};
 
-/// The topics of every collector that are not moving already. Few collectors are ever looked at, so each is sorted when it first is.
+/// The topics of every collector that may as well be on another of their group: those that are not moving already, and not seated. Few collectors are ever looked at, so each is sorted when it first is.
 #[derive(Debug)]
 pub(super) struct Movable {
     collectors: Vec<Topics>,
@@ -24,6 +24,8 @@ impl Movable {
         for (topic, entry) in draft.entries.iter().enumerate() {
             if let Some(index) = entry.now.owner.index()
                 && !entry.now.moving()
+                && entry.seat == Seat::NOBODY
+                && draft.collectors[index].group == entry.group
             {
                 collectors[index].unsorted.push(topic);
             }
