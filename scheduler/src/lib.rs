@@ -2,11 +2,13 @@
 //!
 //! * [`plan`]: the plan, as data.
 //! * [`policy`] and [`directives`]: what operators ask for.
+//! * [`scale`]: how many collectors there should be. Pure.
 //! * [`solve`]: from topics with loads, collectors and the previous plan to the next one. Pure: no clock, no I/O, no chance.
 //! * [`store`]: where the plan is kept, and how managers elect the one that may write it.
 
 pub mod directives;
 pub mod plan;
 pub mod policy;
+pub mod scale;
 pub mod solve;
 pub mod store;
