@@ -1,6 +1,6 @@
 # What a person types. Cargo does the work; what else is needed is installed by the scripts in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test bench bench-log bench-proxy bench-routing contenders tools clean
+.PHONY: help dev build check test bench bench-log bench-proxy bench-routing bench-scheduler contenders tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ bench-proxy: tools build contenders ## the proxy beside nginx, HAProxy and Go's
 
 bench-routing: ## measure looking up routes, up to 100,000, and replacing them
 	cargo run --release --locked -p plimsoll-bench -- routing
+
+bench-scheduler: ## measure planning with up to 100,000 topics on 1,000 collectors
+	cargo run --release --locked -p plimsoll-bench -- scheduler
 
 # What the proxy is measured beside; Go's is built where cargo puts its own.
 contenders:

@@ -10,6 +10,7 @@ mod line;
 mod log;
 mod proxy;
 mod routing;
+mod scheduler;
 mod traffic;
 
 use anyhow::Result;
@@ -39,6 +40,9 @@ struct Cli {
     /// Seconds of load for each measurement of `proxy` and `get-metrics`.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Plans of each kind in `scheduler`, of which the middle one counts.
+    #[arg(long, default_value_t = 5)]
+    plans: usize,
     #[command(flatten)]
     log: log::Options,
 }
@@ -53,6 +57,8 @@ enum What {
     GetMetrics,
     /// Looking up a request's route among 10 to 100,000, and replacing the table.
     Routing,
+    /// Planning: time, moves and balance, up to 100,000 topics on 1,000 collectors.
+    Scheduler,
     /// What the log costs by the number of topics. Not part of all: it takes a quarter of an hour.
     Log,
     /// One row of it.
@@ -79,6 +85,9 @@ async fn main() -> Result<()> {
     }
     if wanted(What::Routing) {
         routing::run().await?;
+    }
+    if wanted(What::Scheduler) {
+        scheduler::run(cli.plans)?;
     }
     if cli.what.contains(&What::Log) {
         log::run(&cli.log).await?;

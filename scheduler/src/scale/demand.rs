@@ -46,7 +46,7 @@ pub(super) fn groups<'a>(seen: &Seen<'a>) -> BTreeMap<&'a str, Group<'a>> {
     }
     for (name, size) in seen.sizes {
         // Another policy's groups are nobody's: what they should have is not known here.
-        if by_provider == !name.is_empty() {
+        if by_provider != name.is_empty() {
             groups.entry(name).or_default().size = *size;
         }
     }
@@ -73,8 +73,8 @@ impl<'a> Group<'a> {
 
     /// The one that leaves when there is to be one less; none where that one is not there.
     pub(super) fn last(&self) -> Option<&'a CollectorInfo> {
-        let inside = self.collectors.iter().filter(|info| !self.is_beyond_size(&info.id));
-        inside.last().copied().filter(|info| ordinal(&info.id).is_none_or(|ordinal| ordinal + 1 == self.size as u64))
+        let inside = self.collectors.iter().rfind(|info| !self.is_beyond_size(&info.id));
+        inside.copied().filter(|info| ordinal(&info.id).is_none_or(|ordinal| ordinal + 1 == self.size as u64))
     }
 
     /// Those that are asked for and carry nothing: they have been lost for long, or are emptied by an operator.

@@ -1,0 +1,52 @@
+//! What planning costs, how much it moves and how evenly it spreads, beside a consistent-hash and a least-weighted assignor.
+//!
+//! The grid is that of Kafka's KIP-848: {full, stable, join, leave, topics added}, each with equal and with Zipf-distributed loads. A
+//! plan converges over several rounds, since few topics may move at a time: moves are counted over all of them, times for each.
+
+mod fleet;
+mod grid;
+mod peers;
+
+use anyhow::Result;
+
+use fleet::{Fleet, Loads};
+use grid::{Case, Row};
+
+const TOPICS: [usize; 3] = [1_000, 10_000, 100_000];
+const COLLECTORS: [usize; 3] = [10, 100, 1_000];
+
+/// Prints a table for each size of the fleet.
+pub fn run(rounds: usize) -> Result<()> {
+    println!(
+        "\nscheduler: time of the first plan after the change (middle of {rounds} tries) and of the slowest until all is still; \
+         load moved over the least possible; hottest collector over the mean (what the hottest topic forces)"
+    );
+    println!(
+        "{:>7} {:>10} {:>7} {:>12} | {:>9} {:>9} {:>6} {:>6} {:>7} {:>14} | {:>11} {:>8} | {:>11} {:>8}",
+        "topics",
+        "collectors",
+        "loads",
+        "case",
+        "first",
+        "slowest",
+        "plans",
+        "moves",
+        "moved",
+        "hottest",
+        "hash: moved",
+        "hottest",
+        "least: moved",
+        "hottest"
+    );
+    for topics in TOPICS {
+        for collectors in COLLECTORS {
+            for loads in [Loads::Equal, Loads::Zipf] {
+                let before = grid::settled(&Fleet::new(topics, collectors, loads))?;
+                for case in Case::ALL.into_iter().filter(|case| case.fits(collectors)) {
+                    println!("{}", Row::measure(&before, case, rounds)?);
+                }
+            }
+        }
+    }
+    Ok(())
+}

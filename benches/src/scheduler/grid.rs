@@ -1,0 +1,260 @@
+//! One change to a fleet at rest, until it is at rest again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use plimsoll_scheduler::plan::Plan;
+use plimsoll_scheduler::solve::{CollectorState, Problem, solve};
+use tokio::time::Instant;
+
+use super::fleet::{Fleet, Loads};
+use super::peers::{Assignor, ConsistentHash, LeastWeighted};
+
+/// Plans until all is still, at most: more is a mistake.
+const PLANS_MAX: usize = 1_000;
+
+/// A change to a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// A plan from nothing.
+    Full,
+    /// No change.
+    Stable,
+    Join(usize),
+    Leave(usize),
+    /// One topic in a hundred more.
+    Added,
+}
+
+impl Case {
+    pub const ALL: [Self; 7] =
+        [Self::Full, Self::Stable, Self::Join(1), Self::Join(10), Self::Leave(1), Self::Leave(10), Self::Added];
+
+    /// Whether so many collectors can do this.
+    pub fn fits(self, collectors: usize) -> bool {
+        !matches!(self, Self::Leave(count) if count >= collectors)
+    }
+
+    fn apply(self, fleet: &mut Fleet) {
+        match self {
+            Self::Full | Self::Stable => {}
+            Self::Join(count) => fleet.add_collectors(count),
+            Self::Leave(count) => fleet.lose_collectors(count),
+            Self::Added => fleet.add_topics(fleet.problem.topics.len() / 100),
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.pad("full"),
+            Self::Stable => f.pad("stable"),
+            Self::Join(count) => f.pad(&format!("join {count}")),
+            Self::Leave(count) => f.pad(&format!("leave {count}")),
+            Self::Added => f.pad("topics added"),
+        }
+    }
+}
+
+/// A fleet at rest, and how the others would have assigned it.
+pub struct Settled {
+    fleet: Fleet,
+    plan: Plan,
+    hash: Owners,
+    least: Owners,
+}
+
+/// Which collector has a topic.
+pub type Owners = BTreeMap<String, String>;
+
+/// Plans a fleet until all is still.
+pub fn settled(fleet: &Fleet) -> Result<Settled> {
+    let run = Run::until_still(fleet, &Plan::default())?;
+    Ok(Settled {
+        hash: ConsistentHash.assign(&fleet.problem, &Owners::new()),
+        least: LeastWeighted.assign(&fleet.problem, &Owners::new()),
+        fleet: fleet.clone(),
+        plan: run.plan,
+    })
+}
+
+/// What a change led to.
+struct Run {
+    plan: Plan,
+    first: Duration,
+    slowest: Duration,
+    plans: usize,
+    moves: usize,
+}
+
+impl Run {
+    fn until_still(fleet: &Fleet, plan: &Plan) -> Result<Self> {
+        let mut fleet = fleet.clone();
+        let mut run = Self { plan: plan.clone(), first: Duration::ZERO, slowest: Duration::ZERO, plans: 0, moves: 0 };
+        loop {
+            fleet.warm(&run.plan);
+            let began = Instant::now();
+            let solution = solve(&fleet.problem, &run.plan);
+            let took = began.elapsed();
+            if run.plans == 0 {
+                run.first = took;
+            }
+            run.slowest = run.slowest.max(took);
+            run.plans += 1;
+            let still = solution.plan.generation == run.plan.generation;
+            run.moves += solution.moves.len();
+            // The plan before is freed here, outside the measured time; whoever plans does it after the commit.
+            run.plan = solution.plan;
+            if still {
+                return Ok(run);
+            }
+            if run.plans == PLANS_MAX {
+                bail!("{PLANS_MAX} plans, and the fleet is not at rest");
+            }
+        }
+    }
+}
+
+/// A line of the table.
+pub struct Row {
+    topics: usize,
+    collectors: usize,
+    loads: Loads,
+    case: Case,
+    run: Run,
+    /// Load moved over the least possible, and hottest over mean: ours, and the others'.
+    quality: [(Option<f64>, f64); 3],
+    /// What the hottest topic alone forces.
+    forced: f64,
+}
+
+impl Row {
+    pub fn measure(before: &Settled, case: Case, rounds: usize) -> Result<Self> {
+        let mut fleet = before.fleet.clone();
+        case.apply(&mut fleet);
+        let (nothing, empty) = (Plan::default(), Owners::new());
+        let previous = if case == Case::Full { &nothing } else { &before.plan };
+        let mut run = Run::until_still(&fleet, previous)?;
+        let mut firsts = vec![run.first];
+        for _ in 1..rounds {
+            let again = Run::until_still(&fleet, previous)?;
+            firsts.push(again.first);
+            run.slowest = run.slowest.min(again.slowest);
+        }
+        firsts.sort();
+        run.first = firsts[firsts.len() / 2];
+
+        let [had_hash, had_least] = if case == Case::Full { [&empty, &empty] } else { [&before.hash, &before.least] };
+        let problem = &fleet.problem;
+        let judged = Judged::new(problem, case);
+        let quality = [
+            judged.judge(&owners(previous), &owners(&run.plan)),
+            judged.judge(had_hash, &ConsistentHash.assign(problem, had_hash)),
+            judged.judge(had_least, &LeastWeighted.assign(problem, had_least)),
+        ];
+        Ok(Self {
+            topics: before.fleet.problem.topics.len(),
+            collectors: before.fleet.problem.collectors.len(),
+            loads: fleet.loads,
+            case,
+            run,
+            quality,
+            forced: judged.forced(),
+        })
+    }
+}
+
+fn owners(plan: &Plan) -> Owners {
+    plan.topics.iter().filter_map(|(topic, placed)| Some((topic.clone(), placed.placement.owner.clone()?))).collect()
+}
+
+/// What assignments are measured by.
+struct Judged<'a> {
+    problem: &'a Problem,
+    case: Case,
+    ready: usize,
+    total: f64,
+    hottest_topic: f64,
+}
+
+impl<'a> Judged<'a> {
+    fn new(problem: &'a Problem, case: Case) -> Self {
+        let loads = || problem.topics.iter().map(|topic| topic.load);
+        let ready = problem.collectors.iter().filter(|info| info.state == CollectorState::Ready).count();
+        Self { problem, case, ready, total: loads().sum(), hottest_topic: loads().fold(0.0, f64::max) }
+    }
+
+    fn forced(&self) -> f64 {
+        self.hottest_topic / (self.total / self.ready as f64)
+    }
+
+    /// Load moved over the least possible, and the hottest collector over the mean.
+    fn judge(&self, before: &Owners, after: &Owners) -> (Option<f64>, f64) {
+        let mut carried: BTreeMap<&str, f64> = BTreeMap::new();
+        let mut moved = 0.0;
+        for topic in &self.problem.topics {
+            let name = &topic.spec.topic;
+            *carried.entry(&after[name]).or_default() += topic.load;
+            if before.get(name).is_some_and(|had| *had != after[name]) {
+                moved += topic.load;
+            }
+        }
+        let hottest = carried.values().copied().fold(0.0, f64::max) / (self.total / self.ready as f64);
+        let least = match self.case {
+            // Who joins must get a fair share.
+            Case::Join(count) => Some(self.fair_share() * count as f64),
+            // What the lost ones had must go.
+            Case::Leave(_) => Some(self.lost_load(before)),
+            Case::Full | Case::Stable | Case::Added => None,
+        };
+        (least.map(|least| moved / least), hottest)
+    }
+
+    fn lost_load(&self, before: &Owners) -> f64 {
+        let lost = self.problem.collectors.iter().filter(|info| info.state == CollectorState::Lost);
+        let lost: std::collections::BTreeSet<&String> = lost.map(|info| &info.id).collect();
+        let had = |name: &String| before.get(name).is_some_and(|owner| lost.contains(owner));
+        self.problem.topics.iter().filter(|topic| had(&topic.spec.topic)).map(|topic| topic.load).sum()
+    }
+
+    /// The mean of what can be shared: a topic that alone is more than the mean has a collector for itself.
+    fn fair_share(&self) -> f64 {
+        let mut loads: Vec<f64> = self.problem.topics.iter().map(|topic| topic.load).collect();
+        loads.sort_by(|a, b| b.total_cmp(a));
+        let (mut rest, mut collectors) = (self.total, self.ready);
+        for load in loads {
+            if collectors <= 1 || load <= rest / collectors as f64 {
+                break;
+            }
+            rest -= load;
+            collectors -= 1;
+        }
+        rest / collectors as f64
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
+        let moved =
+            |quality: (Option<f64>, f64)| quality.0.map_or_else(|| "-".to_owned(), |moved| format!("{moved:.2}"));
+        let Self { topics, collectors, loads, case, run, quality: [ours, hash, least], forced } = self;
+        write!(
+            f,
+            "{topics:>7} {collectors:>10} {loads:>7} {case:>12} | {:>9} {:>9} {:>6} {:>6} {:>7} {:>6.2} ({forced:>5.2}) | {:>11} {:>8.2} | {:>11} {:>8.2}",
+            milliseconds(run.first),
+            milliseconds(run.slowest),
+            run.plans,
+            run.moves,
+            moved(*ours),
+            ours.1,
+            moved(*hash),
+            hash.1,
+            moved(*least),
+            least.1,
+        )
+    }
+}
