@@ -7,6 +7,7 @@ pub mod api;
 mod board;
 mod catalogue;
 mod config;
+pub mod fleet;
 mod lead;
 mod listening;
 mod metrics;

@@ -142,7 +142,7 @@ fn take(link: &Arc<Link>, board: &Arc<Board>, update: Update) {
     link.update(|state| {
         state.incarnation = update.incarnation;
         state.generation = update.generation;
-        asks_to_leave = update.leaving && !std::mem::replace(&mut state.leaving, update.leaving);
+        asks_to_leave = !std::mem::replace(&mut state.leaving, update.leaving) && update.leaving;
         if let Some(load) = &update.load {
             state.frames_total = load.frames_total;
             state.bytes_total = load.bytes_total;

@@ -19,6 +19,7 @@ use plimsoll_wire::scaler::external_scaler_client::ExternalScalerClient;
 use plimsoll_wire::scaler::{GetMetricsRequest, ScaledObjectRef};
 use plimsoll_wire::topic::WorkloadId;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,6 +61,13 @@ struct Trouble {
     said: Option<String>,
 }
 
+/// What scales one workload.
+struct Task {
+    described: watch::Sender<Workload>,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
 /// Scales every workload until shutdown, then stops all replicas.
 pub async fn run(
     config: Config,
@@ -70,7 +78,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
-    let mut scaled: BTreeMap<WorkloadId, (Workload, CancellationToken)> = BTreeMap::new();
+    let mut scaled: BTreeMap<WorkloadId, Task> = BTreeMap::new();
     let channel = match Endpoint::from_shared(format!("http://{scaler}")) {
         Ok(endpoint) => endpoint.connect_lazy(),
         Err(error) => {
@@ -80,21 +88,40 @@ pub async fn run(
     };
     loop {
         let current = workloads.borrow_and_update().clone();
-        scaled.retain(|id, (known, stop)| {
-            let same = current.iter().any(|workload| workload.id == *id && workload == known);
-            if !same {
-                stop.cancel();
+        scaled.retain(|id, task| {
+            let stays = current.iter().any(|workload| workload.id == *id);
+            if !stays {
+                task.stop.cancel();
             }
-            same
+            // It may come back before its replicas have ended.
+            stays || !task.ended.is_finished()
         });
         for workload in current.iter() {
-            if scaled.contains_key(&workload.id) {
+            let running = scaled.get(&workload.id).filter(|task| !task.stop.is_cancelled());
+            if let Some(task) = running {
+                task.described.send_if_modified(|known| {
+                    let differs = known != workload;
+                    if differs {
+                        known.clone_from(workload);
+                    }
+                    differs
+                });
                 continue;
             }
+            let before = scaled.remove(&workload.id).map(|task| task.ended);
             let stop = shutdown.child_token();
-            let replicas = Replicas::new(workload.id.clone(), program.clone(), endpoints.clone());
-            tasks.spawn(scale(config.clone(), channel.clone(), workload.clone(), replicas, stop.clone()));
-            scaled.insert(workload.id.clone(), (workload.clone(), stop));
+            let (described, description) = watch::channel(workload.clone());
+            let (config, channel, task_stop) = (config.clone(), channel.clone(), stop.clone());
+            let (program, endpoints) = (program.clone(), endpoints.clone());
+            let ended = tasks.spawn(async move {
+                // Two tasks of one workload would take each other's replicas away.
+                if let Some(before) = before {
+                    let _ = before.await;
+                }
+                let replicas = Replicas::new(description.borrow().id.clone(), program, endpoints);
+                scale(config, channel, description, replicas, task_stop).await;
+            });
+            scaled.insert(workload.id.clone(), Task { described, stop, ended });
         }
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -106,12 +133,23 @@ pub async fn run(
 }
 
 /// Scales one workload.
-async fn scale(config: Config, channel: Channel, workload: Workload, mut replicas: Replicas, stop: CancellationToken) {
-    let object = scaled_object(&workload);
+async fn scale(
+    config: Config,
+    channel: Channel,
+    mut described: watch::Receiver<Workload>,
+    mut replicas: Replicas,
+    stop: CancellationToken,
+) {
+    let mut workload = described.borrow_and_update().clone();
+    let mut object = scaled_object(&workload);
     let (pushed, mut pushes) = mpsc::channel(1);
-    let streaming = tokio::spawn(stream(channel.clone(), object.clone(), pushed, stop.clone()));
-    let max = workload.scaling.max_replicas.unwrap_or(config.max_replicas);
-    let min = workload.scaling.min_replicas.unwrap_or(0);
+    let (streamed, stream_of) = watch::channel(object.clone());
+    let streaming = tokio::spawn(stream(channel.clone(), stream_of, pushed, stop.clone()));
+    let bounds = |workload: &Workload| {
+        let scaling = &workload.scaling;
+        (scaling.min_replicas.unwrap_or(0), scaling.max_replicas.unwrap_or(config.max_replicas))
+    };
+    let (min, max) = bounds(&workload);
     let mut scaled = Scaled::new(min, max, config.cooldown, config.scale_down_window);
     let mut polls = tokio::time::interval(config.poll_interval.max(Duration::from_millis(10)));
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,6 +158,15 @@ async fn scale(config: Config, channel: Channel, workload: Workload, mut replica
     loop {
         let decision = tokio::select! {
             () = stop.cancelled() => break,
+            // An edited resource keeps its replicas.
+            Ok(()) = described.changed() => {
+                workload = described.borrow_and_update().clone();
+                object = scaled_object(&workload);
+                streamed.send_if_modified(|known| std::mem::replace(known, object.clone()) != object);
+                let (min, max) = bounds(&workload);
+                scaled.set_bounds(min, max);
+                continue;
+            }
             Some(()) = pushes.recv() => scaled.pushed(Instant::now(), replicas.count()),
             _ = polls.tick() => {
                 for ended in replicas.reap() {
@@ -190,10 +237,15 @@ fn scaled_object(workload: &Workload) -> ScaledObjectRef {
 }
 
 /// Passes every `true` on. A stream that ends is opened again: at once after OK, after 2 s on an error, as KEDA does.
-async fn stream(channel: Channel, object: ScaledObjectRef, pushed: mpsc::Sender<()>, stop: CancellationToken) {
+async fn stream(
+    channel: Channel,
+    mut object: watch::Receiver<ScaledObjectRef>,
+    pushed: mpsc::Sender<()>,
+    stop: CancellationToken,
+) {
     let mut client = ExternalScalerClient::new(channel);
-    let mut once = async || -> Result<(), tonic::Status> {
-        let mut states = client.stream_is_active(object.clone()).await?.into_inner();
+    let mut once = async |object: ScaledObjectRef| -> Result<(), tonic::Status> {
+        let mut states = client.stream_is_active(object).await?.into_inner();
         while let Some(state) = states.message().await? {
             if state.result {
                 // One that waits already says the same.
@@ -203,9 +255,11 @@ async fn stream(channel: Channel, object: ScaledObjectRef, pushed: mpsc::Sender<
         Ok(())
     };
     loop {
+        let asked = object.borrow_and_update().clone();
         let outcome = tokio::select! {
             () = stop.cancelled() => return,
-            outcome = once() => outcome,
+            outcome = once(asked) => outcome,
+            Ok(()) = object.changed() => Ok(()),
         };
         let pause = if outcome.is_ok() { Duration::from_millis(10) } else { STREAM_RETRY };
         tokio::select! {

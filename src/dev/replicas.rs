@@ -177,13 +177,24 @@ impl Process {
         }
     }
 
-    /// Asks it to end, waits, and kills what is left.
+    /// Asks it to end, waits, and kills what is left. The shell may end before what it has started, which has as long to finish.
     async fn stop(mut self) {
         self.signal(Signal::SIGTERM);
-        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
+        let ended = async {
+            let _ = self.child.wait().await;
+            while self.is_anyone_left() {
+                tokio::time::sleep(READY_POLL).await;
+            }
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             self.signal(Signal::SIGKILL);
             let _ = self.child.wait().await;
         }
+    }
+
+    /// Whether any process of the group is left.
+    fn is_anyone_left(&self) -> bool {
+        self.group.is_some_and(|group| killpg(group, None).is_ok())
     }
 
     fn signal(&self, signal: Signal) {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use plimsoll_testkit::{Etcd, Folder, Kafka, Port};
+use plimsoll_testkit::{Etcd, Folder, Kafka, KafkaSettings, Port};
 
 use super::{
     deployment::{Deployment, ManagerAddress},
@@ -22,6 +22,8 @@ pub(crate) struct Shape {
     pub(crate) managers: usize,
     /// Further flags of the managers.
     pub(crate) manager_flags: Vec<String>,
+    /// What the broker is like.
+    pub(crate) kafka: KafkaSettings,
 }
 
 impl Default for Shape {
@@ -32,6 +34,7 @@ impl Default for Shape {
             managers: 1,
             // The shortest that KEDA's own polling would allow in a test.
             manager_flags: vec!["--activity-window=5s".to_owned()],
+            kafka: KafkaSettings::default(),
         }
     }
 }
@@ -58,7 +61,7 @@ pub(crate) struct Processes {
 impl Processes {
     /// Starts everything; returns when all parts listen.
     pub(crate) async fn start(shape: &Shape, routes: &[Route]) -> Result<Self> {
-        let (kafka, etcd) = tokio::try_join!(Kafka::start(), Etcd::start())?;
+        let (kafka, etcd) = tokio::try_join!(Kafka::start_with(shape.kafka.clone()), Etcd::start())?;
         let mut line = Self {
             kafka,
             etcd,
@@ -75,7 +78,7 @@ impl Processes {
             line.managers.push(manager);
         }
         for number in 0..shape.collectors {
-            let collector = line.collector(number)?;
+            let collector = line.collector(number, [Port::claim()?, Port::claim()?])?;
             line.collectors.push(collector);
         }
         for number in 0..shape.interceptors {
@@ -84,9 +87,7 @@ impl Processes {
         }
         let parts = [&mut line.interceptors, &mut line.collectors, &mut line.managers];
         for part in parts.into_iter().flatten() {
-            let [one, other] = &part.ports;
-            let (one, other) = (one.address(), other.address());
-            part.program.listens(&[&one, &other]).await?;
+            listens(part).await?;
         }
         Ok(line)
     }
@@ -105,10 +106,27 @@ impl Processes {
         let dead = self.managers.remove(number);
         let manager = self.manager(number, dead.ports)?;
         self.managers.insert(number, manager);
-        let manager = &mut self.managers[number];
-        let [one, other] = &manager.ports;
-        let (one, other) = (one.address(), other.address());
-        manager.program.listens(&[&one, &other]).await
+        listens(&mut self.managers[number]).await
+    }
+
+    /// One collector more; its name.
+    pub(crate) async fn add_collector(&mut self) -> Result<String> {
+        let number = self.collectors.len();
+        let ports = [Port::claim()?, Port::claim()?];
+        let collector = self.collector(number, ports)?;
+        self.collectors.push(collector);
+        listens(&mut self.collectors[number]).await?;
+        Ok(self.collectors[number].name.clone())
+    }
+
+    /// Starts a collector that has ended again, on the same ports.
+    pub(crate) async fn restart_collector(&mut self, name: &str) -> Result<()> {
+        let number = self.collectors.iter().position(|collector| collector.name == name);
+        let number = number.with_context(|| format!("there is no collector {name}"))?;
+        let dead = self.collectors.remove(number);
+        let collector = self.collector(number, dead.ports)?;
+        self.collectors.insert(number, collector);
+        listens(&mut self.collectors[number]).await
     }
 
     /// The collector of this name.
@@ -120,7 +138,7 @@ impl Processes {
     }
 
     /// `HOST:PORT`, as a user writes it.
-    fn etcd_address(&self) -> String {
+    pub(crate) fn etcd_address(&self) -> String {
         self.etcd.endpoint().replace("http://", "")
     }
 
@@ -146,9 +164,8 @@ impl Processes {
         self.part(name, ports, &arguments)
     }
 
-    fn collector(&self, number: usize) -> Result<Part> {
+    fn collector(&self, number: usize, ports: [Port; 2]) -> Result<Part> {
         let name = format!("collector-{number}");
-        let ports = [Port::claim()?, Port::claim()?];
         let arguments = [
             "collector".to_owned(),
             format!("--kafka={}", self.kafka.bootstrap()),
@@ -185,6 +202,13 @@ impl Processes {
         });
         logs.collect()
     }
+}
+
+/// Waits until both its ports can be connected to.
+async fn listens(part: &mut Part) -> Result<()> {
+    let [one, other] = &part.ports;
+    let (one, other) = (one.address(), other.address());
+    part.program.listens(&[&one, &other]).await
 }
 
 impl Deployment for Processes {

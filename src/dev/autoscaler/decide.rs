@@ -71,8 +71,14 @@ pub struct Scaled {
 
 impl Scaled {
     pub fn new(min: u32, max: u32, cooldown: Duration, scale_down_window: Duration) -> Self {
-        let (min, max) = (min as usize, (max.max(min).max(1)) as usize);
-        Self { min, max, cooldown, scale_down_window, last_active: None, wanted: VecDeque::new() }
+        let mut new = Self { min: 0, max: 1, cooldown, scale_down_window, last_active: None, wanted: VecDeque::new() };
+        new.set_bounds(min, max);
+        new
+    }
+
+    /// The resource says other bounds than before.
+    pub fn set_bounds(&mut self, min: u32, max: u32) {
+        (self.min, self.max) = (min as usize, (max.max(min).max(1)) as usize);
     }
 
     /// `StreamIsActive` said true.
@@ -146,6 +152,16 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(replicas(scaled.polled(Instant::now(), 5, true, &concurrency(5.0))), Some(1));
         assert_eq!(replicas(scaled.polled(Instant::now(), 1, true, &concurrency(500.0))), Some(10), "the maximum");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_bounds_hold_from_the_next_poll_on() {
+        let mut scaled = scaled();
+        assert_eq!(replicas(scaled.polled(Instant::now(), 1, true, &concurrency(500.0))), Some(10));
+        scaled.set_bounds(0, 3);
+        assert_eq!(replicas(scaled.polled(Instant::now(), 1, true, &concurrency(500.0))), Some(3));
+        scaled.set_bounds(2, 3);
+        assert_eq!(replicas(scaled.polled(Instant::now(), 0, false, &[])), Some(2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,152 @@
+//! The fleet that the play is about, and what can be done to it.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use plimsoll_scheduler::{
+    directives::CollectorDirective,
+    store::{EtcdStore, Store as _, StoreError},
+};
+use plimsoll_testkit::{KafkaSettings, wait_until};
+use serde_json::Value;
+
+use crate::{
+    driver::{
+        processes::{Processes, Shape},
+        rest,
+        routes::Route,
+    },
+    frames::Frames,
+    watching::Watching,
+};
+
+/// How big it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) workloads: usize,
+    pub(crate) collectors: usize,
+    pub(crate) heap_mib: u32,
+}
+
+/// Until everything is as it should be, on a busy machine.
+const SETTLES_WITHIN: Duration = Duration::from_secs(180);
+
+/// Two managers, the collectors, frames for all workloads, and someone who watches.
+pub(crate) struct Stage {
+    pub(crate) size: Size,
+    pub(crate) line: Processes,
+    pub(crate) watching: Watching,
+    frames: Frames,
+    store: EtcdStore,
+}
+
+impl Stage {
+    /// Starts everything; returns when all values are known.
+    pub(crate) async fn set(size: Size) -> Result<Self> {
+        // Nobody connects to it.
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let routes: Vec<Route> = (0..size.workloads)
+            .map(|number| Route {
+                concurrency_window: Some(Duration::from_secs(5)),
+                ..Route::new(format!("workload-{number}"), nowhere)
+            })
+            .collect();
+        let shape = Shape {
+            interceptors: 0,
+            collectors: size.collectors,
+            managers: 2,
+            kafka: KafkaSettings { heap_mib: size.heap_mib, ..KafkaSettings::default() },
+            manager_flags: vec![format!("--max-per-host={}", size.workloads)],
+        };
+        let line = Processes::start(&shape, &routes).await?;
+        let topics = (0..size.workloads).map(|number| format!("plimsoll.default.workload-{number}")).collect();
+        let frames = Frames::start(&line.kafka.bootstrap(), topics)?;
+        let apis: Vec<String> = line.managers.iter().map(|manager| manager.ports[0].address()).collect();
+        let watching = Watching::start(&apis, size.workloads);
+        let store = EtcdStore::new(&[line.etcd_address()], "/plimsoll/")?;
+        let stage = Self { size, line, watching, frames, store };
+        stage.settled("the fleet has started", async |_| Ok(())).await?;
+        Ok(stage)
+    }
+
+    /// Which manager leads.
+    pub(crate) async fn leader(&self) -> Result<usize> {
+        let assignment = self.assignment().await?;
+        let leader = assignment["leader"].as_str().context("no manager leads")?;
+        Ok(leader.trim_start_matches("manager-").parse()?)
+    }
+
+    /// The assignment, as a manager tells it that is up.
+    async fn assignment(&self) -> Result<Value> {
+        let up = (0..self.line.managers.len()).find(|manager| !self.watching.is_excused(*manager));
+        let api = self.line.managers[up.context("no manager is up")?].ports[0].address();
+        rest::json(&api, "/api/v1/assignment").await
+    }
+
+    /// Waits until all values are known, no topic moves, and the topics are where they should be.
+    pub(crate) async fn settled(&self, what: &str, wanted: impl AsyncFn(&Placed) -> Result<()>) -> Result<()> {
+        let settled = wait_until(what, SETTLES_WITHIN, async || {
+            self.watching.all_known()?;
+            let placed = self.placed().await?;
+            ensure!(placed.moving == 0, "{} topics are moving", placed.moving);
+            let owned: usize = placed.topics.values().sum();
+            ensure!(owned == self.size.workloads, "{owned} topics have an owner");
+            wanted(&placed).await
+        });
+        settled.await.with_context(|| self.line.logs())
+    }
+
+    /// Where the topics are.
+    async fn placed(&self) -> Result<Placed> {
+        let assignment = self.assignment().await?;
+        let topics = assignment["topics"].as_object().context("an assignment names topics")?;
+        let mut placed = Placed::default();
+        for place in topics.values() {
+            placed.moving += usize::from(!place["incoming"].is_null());
+            if let Some(owner) = place["owner"].as_str() {
+                *placed.topics.entry(owner.to_owned()).or_default() += 1;
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Drains a collector, or takes that back.
+    pub(crate) async fn drain(&self, collector: &str, drained: bool) -> Result<()> {
+        wait_until("the directives are changed", Duration::from_secs(10), async || {
+            let mut stored = self.store.load_directives().await?;
+            if drained {
+                stored.directives.collectors.insert(collector.to_owned(), CollectorDirective::Drain);
+            } else {
+                stored.directives.collectors.remove(collector);
+            }
+            match self.store.change_directives(&stored.directives, stored.revision).await {
+                Ok(_) => Ok(()),
+                Err(error @ StoreError::Conflict) => bail!(error),
+                Err(error) => Err(error)?,
+            }
+        })
+        .await
+    }
+
+    /// Ends everything; how long the slowest tick of the frames took.
+    pub(crate) async fn end(self) -> Result<Duration> {
+        self.watching.stop().await;
+        self.store.close().await;
+        self.frames.stop().await
+    }
+}
+
+/// Where the topics are.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    /// How many each collector owns.
+    pub(crate) topics: BTreeMap<String, usize>,
+    pub(crate) moving: usize,
+}
+
+impl Placed {
+    /// How many this one owns.
+    pub(crate) fn of(&self, collector: &str) -> usize {
+        self.topics.get(collector).copied().unwrap_or(0)
+    }
+}
