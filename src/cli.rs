@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plimsoll_wire::log::kafka::LogClient;
 
+use crate::fleet::FleetKind;
 use crate::{ctl, dev};
 
 /// Plimsoll scales HTTP workloads on their real request load, down to zero and back.
@@ -85,6 +86,10 @@ pub struct Collector {
 pub struct Manager {
     #[command(flatten)]
     pub config: plimsoll_manager::Config,
+    /// Who runs the collectors: `static` is somebody else, and the manager says when more are wanted; `process` is the manager, as child
+    /// processes on its own host.
+    #[arg(long, env = "PLIMSOLL_FLEET", value_name = "KIND", default_value = "static")]
+    pub fleet: FleetKind,
     #[command(flatten)]
     pub routes: Routes,
     #[command(flatten)]

@@ -15,6 +15,7 @@ use clap::Args;
 use plimsoll_collector::Collector;
 use plimsoll_interceptor::{Endpoints, Interceptor};
 use plimsoll_manager::Manager;
+use plimsoll_manager::fleet::{Fleet, Local, Run};
 use plimsoll_scheduler::store::{MemoryStore, Store};
 use plimsoll_wire::log::memory::MemoryLog;
 use plimsoll_wire::log::{EventLog, TopicSpec};
@@ -55,7 +56,7 @@ pub struct Config {
     /// Scale your own program: run by a shell, once for each replica, with {port} replaced by the port to listen on (also in $PORT).
     #[arg(long, env = "PLIMSOLL_REPLICA_COMMAND", value_name = "CMD", help_heading = "Real parts")]
     replica_command: Option<String>,
-    /// Collectors to run.
+    /// Collectors to run at least.
     #[arg(long, env = "PLIMSOLL_COLLECTORS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     collectors: u16,
     #[command(flatten)]
@@ -103,19 +104,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         None => only(demo::workload()?),
     };
 
-    for ordinal in 0..config.collectors {
-        let ephemeral = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let part = plimsoll_collector::Config::inline(format!("dev-{ordinal}"), ephemeral);
-        let collector =
-            Collector::bind(part, plimsoll_collector::Parts { log: log.clone(), store: store.clone() }).await?;
-        let stop = behind.clone();
-        tasks.spawn(async move { reported("collector", collector.serve(stop).await) });
-    }
-    let parts = plimsoll_manager::Parts { log: log.clone(), store: store.clone(), workloads: workloads.clone() };
-    let manager = Manager::bind(config.manager.clone(), parts).await?;
+    let fleet: Arc<dyn Fleet> = Arc::new(Local::new("inline", "dev", collectors(log.clone(), store.clone())));
+    let parts = plimsoll_manager::Parts {
+        log: log.clone(),
+        store: store.clone(),
+        workloads: workloads.clone(),
+        fleet: fleet.clone(),
+    };
+    let manager = Manager::bind(with_collectors(config.manager.clone(), config.collectors), parts).await?;
     let addresses = (manager.api_addr(), manager.scaler_addr());
-    let stop = behind.clone();
-    tasks.spawn(async move { reported("manager", manager.serve(stop).await) });
+    let (stop, all) = (behind.clone(), shutdown.clone());
+    let managed = tasks.spawn(async move {
+        let outcome = manager.serve(stop).await;
+        // Without it nothing is scaled: that should not look as if all were well.
+        all.cancel();
+        outcome
+    });
 
     let endpoints = Endpoints::new();
     let parts = plimsoll_interceptor::Parts { log, routes: workloads.clone(), endpoints: endpoints.clone() };
@@ -151,9 +155,33 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     scaling.cancel();
     // Once the requests have drained, the replicas may go; the control plane last.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    parts::finish(tasks, &behind).await;
+    tokio::join!(parts::finish(tasks, &behind), fleet.close());
     store.close().await;
-    served.context("the interceptor failed")
+    served.context("the interceptor failed")?;
+    managed.await?.context("the manager failed")
+}
+
+/// Runs collectors as tasks of this process, on ports of their own.
+fn collectors(log: Arc<dyn EventLog>, store: Arc<dyn Store>) -> Run {
+    Box::new(move |unit, stop| {
+        let parts = plimsoll_collector::Parts { log: log.clone(), store: store.clone() };
+        Box::pin(async move {
+            let ephemeral = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let mut config = plimsoll_collector::Config::inline(unit.id, ephemeral);
+            if let Some(provider) = unit.provider {
+                config.provider = provider;
+            }
+            let collector = Collector::bind(config, parts).await.map_err(|error| error.to_string())?;
+            collector.serve(stop).await.map_err(|error| error.to_string())
+        })
+    })
+}
+
+/// At least so many collectors, whatever else the policy says.
+fn with_collectors(config: plimsoll_manager::Config, collectors: u16) -> plimsoll_manager::Config {
+    let min_collectors = config.min_collectors.max(collectors.into());
+    let max_collectors = config.max_collectors.max(min_collectors);
+    plimsoll_manager::Config { min_collectors, max_collectors, ..config }
 }
 
 /// The in-memory log, with the topic that all parts read and write from their first moment.
@@ -162,12 +190,6 @@ async fn memory_log() -> Arc<dyn EventLog> {
     // In memory this can't fail; were it to, the interceptor would make the topic.
     log.create_topics(&[TopicSpec { topic: INTERCEPTORS.into(), retention: RETENTION }]).await;
     Arc::new(log)
-}
-
-fn reported<E: std::fmt::Display>(part: &str, outcome: Result<(), E>) {
-    if let Err(error) = outcome {
-        tracing::error!("the {part} stopped: {error}");
-    }
 }
 
 /// A table that never changes.

@@ -3,6 +3,7 @@
 mod cli;
 mod ctl;
 mod dev;
+mod fleet;
 mod logging;
 mod parts;
 mod signals;
@@ -75,6 +76,7 @@ async fn interceptor(part: cli::Interceptor, shutdown: CancellationToken) -> Res
 }
 
 async fn collector(part: cli::Collector, shutdown: CancellationToken) -> Result<()> {
+    fleet::end_with_parent()?;
     let tasks = TaskTracker::new();
     let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
     let store = parts::etcd(&part.store.etcd, &part.store.etcd_prefix, &tasks, &shutdown)?;
@@ -90,8 +92,11 @@ async fn manager(part: cli::Manager, shutdown: CancellationToken) -> Result<()> 
     let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
     let store = parts::etcd(&part.store.etcd, &part.store.etcd_prefix, &tasks, &shutdown)?;
     let workloads = parts::routes(&part.routes.routes, &tasks, &shutdown);
-    let parts = plimsoll_manager::Parts { log, store: store.clone(), workloads };
-    Manager::bind(part.config, parts).await?.serve(shutdown.clone()).await?;
+    let fleet = fleet::open(part.fleet, &part.config.collectors_prefix(), &part.log, &part.store)?;
+    let parts = plimsoll_manager::Parts { log, store: store.clone(), workloads, fleet: fleet.clone() };
+    let served = Manager::bind(part.config, parts).await?.serve(shutdown.clone()).await;
+    fleet.close().await;
+    served?;
     store.close().await;
     parts::finish(tasks, &shutdown).await;
     Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use plimsoll_scheduler::policy::{Policy, PolicyKind};
+use plimsoll_scheduler::scale::Settings;
 use plimsoll_wire::go_duration;
 
 /// Settings of the control plane; each flag has an environment variable.
@@ -45,6 +46,14 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_MAX_COLLECTORS", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_collectors: u32,
 
+    /// Fewer collectors must have been enough for this long before the last one is emptied and stopped (fleets that the manager can scale).
+    #[arg(long, env = "PLIMSOLL_SCALE_IN_AFTER", value_name = "DURATION", default_value = "5m", value_parser = go_duration::parse)]
+    pub scale_in_after: Duration,
+
+    /// A collector that has been lost for this long is replaced by one more. Shorter than a restart takes, and each restart makes one more.
+    #[arg(long, env = "PLIMSOLL_REPLACE_AFTER", value_name = "DURATION", default_value = "1m", value_parser = go_duration::parse)]
+    pub replace_after: Duration,
+
     /// A workload's topic is deleted this long after the workload has gone.
     #[arg(long, env = "PLIMSOLL_TOPIC_GRACE", value_name = "DURATION", default_value = "10m", value_parser = go_duration::parse)]
     pub topic_grace: Duration,
@@ -76,12 +85,25 @@ impl Config {
         Policy { kind, max_per_host, min_collectors, max_collectors }
     }
 
+    /// How eagerly the fleet is scaled.
+    #[must_use]
+    pub fn scale(&self) -> Settings {
+        Settings { quiet: self.scale_in_after, replace_after: self.replace_after, ..Settings::default() }
+    }
+
     /// The manager's name as given, or one made of host and process.
     #[must_use]
     pub fn name(&self) -> String {
-        self.manager_name.clone().unwrap_or_else(|| {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            format!("{}-{}", host.trim(), std::process::id())
-        })
+        self.manager_name.clone().unwrap_or_else(|| format!("{}-{}", host(), std::process::id()))
     }
+
+    /// What the collectors are called that this manager runs itself: the same after a restart, since the plan names them.
+    #[must_use]
+    pub fn collectors_prefix(&self) -> String {
+        format!("{}-collector", self.manager_name.clone().unwrap_or_else(host))
+    }
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }

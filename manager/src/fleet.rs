@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 pub use given::Given;
 pub use local::{Local, Run, Unit};
-pub use process::{ProcessOptions, processes};
+pub use process::{PARENT, ProcessOptions, processes};
 
 /// Why a fleet could not be asked or changed. Trying again later may help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,6 +2,7 @@
 //!
 //! * [`health`]: which collectors are fit to read; pure. [`awake`]: whether this manager itself has slept.
 //! * [`inputs`]: what there is to plan; [`planning`]: the loop that plans and commits.
+//! * [`scaling`]: how many collectors there are.
 //! * [`decisions`]: what was decided, for whoever asks why; [`arrivals`]: how long until each move was over.
 //! * [`wishes`]: what operators have asked for. [`topics`]: the life of topics in the log.
 
@@ -11,6 +12,7 @@ pub mod decisions;
 pub mod health;
 mod inputs;
 mod planning;
+mod scaling;
 mod topics;
 mod wishes;
 
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plimsoll_scheduler::policy::Policy;
+use plimsoll_scheduler::scale::Settings;
 use plimsoll_scheduler::store::{Campaign, Leadership, Store, Term};
 use plimsoll_wire::log::EventLog;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +29,12 @@ use tracing::info;
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
+use crate::fleet::Fleet;
 use crate::metrics::ControlMetrics;
 use awake::Awake;
 use decisions::Decisions;
 use planning::Planning;
+use scaling::Scaling;
 use topics::TopicLife;
 use wishes::Wishes;
 
@@ -42,6 +47,9 @@ pub struct Leader {
     pub campaign: Campaign,
     /// The policy where operators have asked for no other.
     pub policy: Policy,
+    /// How eagerly the fleet is scaled.
+    pub scale: Settings,
+    pub fleet: Arc<dyn Fleet>,
     pub topic_grace: Duration,
     pub metrics: Arc<ControlMetrics>,
     pub decisions: Arc<Decisions>,
@@ -77,6 +85,12 @@ async fn follow_through(leader: &Leader, term: &Term) {
     let topic_life = Arc::new(TopicLife::new(leader.topic_grace));
     let awake = Awake::new(tokio::time::Instant::now());
     let wishes = Wishes::load(&leader.store).await;
-    let planning = Planning::new(leader, topic_life.clone(), &awake, &wishes);
-    tokio::join!(planning.run(term), topics::keep(leader, &topic_life, &wishes), awake.keep_looking());
+    let scaling = Arc::new(Scaling::new(leader.fleet.clone(), leader.scale));
+    let planning = Planning::new(leader, topic_life.clone(), &awake, &wishes, scaling.clone());
+    tokio::join!(
+        planning.run(term),
+        scaling.carry_out(leader),
+        topics::keep(leader, &topic_life, &wishes),
+        awake.keep_looking()
+    );
 }

@@ -37,6 +37,7 @@ pub use crate::config::Config;
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
+use crate::fleet::Fleet;
 use crate::lead::decisions::Decisions;
 use crate::metrics::{ControlMetrics, ScalerMetrics};
 use crate::rest::Rest;
@@ -78,6 +79,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The workloads as the resources describe them.
     pub workloads: watch::Receiver<Arc<Vec<Workload>>>,
+    /// The means to have more or fewer collectors. Whoever made it closes it, after the manager has ended.
+    pub fleet: Arc<dyn Fleet>,
 }
 
 /// A manager whose listeners are open.
@@ -157,6 +160,8 @@ impl Manager {
             log: parts.log.clone(),
             campaign,
             policy: config.policy(),
+            scale: config.scale(),
+            fleet: parts.fleet.clone(),
             topic_grace: config.topic_grace,
             metrics: control_metrics,
             decisions,

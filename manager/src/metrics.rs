@@ -54,6 +54,8 @@ pub struct ControlMetrics {
     pub unassigned: Gauge,
     /// Collectors by state.
     pub collectors: Family<Labels, Gauge>,
+    /// Collectors wanted, by provider; "" where all are alike.
+    pub wanted_collectors: Family<Labels, Gauge>,
     /// Moves of topics begun, by reason.
     pub moves: Family<Labels, Counter>,
     /// Seconds to make a plan.
@@ -75,6 +77,7 @@ impl ControlMetrics {
             workloads: Gauge::default(),
             unassigned: Gauge::default(),
             collectors: Family::default(),
+            wanted_collectors: Family::default(),
             moves: Family::default(),
             plan_seconds: Histogram::new(exponential_buckets(0.000_1, 4.0, 8)),
             arrival_seconds: Histogram::new(exponential_buckets(0.05, 2.0, 12)),
@@ -87,6 +90,11 @@ impl ControlMetrics {
         registry.register("workloads", "Workloads known", metrics.workloads.clone());
         registry.register("topics_unassigned", "Topics that no collector reads", metrics.unassigned.clone());
         registry.register("collectors", "Collectors by state, as the leader sees them", metrics.collectors.clone());
+        registry.register(
+            "wanted_collectors",
+            "Collectors wanted, by provider; empty where all are alike",
+            metrics.wanted_collectors.clone(),
+        );
         registry.register("moves", "Moves of topics begun, by reason", metrics.moves.clone());
         registry.register("plan_seconds", "Time to make a plan", metrics.plan_seconds.clone());
         registry.register(

@@ -7,6 +7,7 @@
 #[path = "../driver/mod.rs"]
 mod driver;
 
+mod children;
 mod frames;
 mod play;
 mod stage;
@@ -20,6 +21,12 @@ use stage::Size;
 async fn no_value_is_missing_for_long_doubled_or_falsely_zero_whatever_happens_to_the_fleet() -> Result<()> {
     let _alone = exclusively().await;
     play::perform(Size { workloads: 300, collectors: 3, heap_mib: 512 }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_runs_its_collectors_itself_grows_heals_and_shrinks_and_leaves_nothing_behind() -> Result<()> {
+    let _alone = exclusively().await;
+    children::perform().await
 }
 
 /// The same in the size that is promised: `make test-fleet`.

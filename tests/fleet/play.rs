@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The promise for what was lost.
-const ANSWERED_AGAIN_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const ANSWERED_AGAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A frozen part is frozen for longer than it takes to be replaced.
 const FROZEN: Duration = Duration::from_secs(9);
 /// A collector that is asked to stop has this long, and a busy machine as much again.
@@ -30,8 +30,7 @@ struct Act {
 pub(crate) async fn perform(size: Size) -> Result<()> {
     let began = Instant::now();
     let mut stage = Stage::set(size).await?;
-    // Windows are full, and what was unknown at first is forgotten.
-    sleep(Duration::from_secs(12)).await;
+    windows_fill().await;
     stage.watching.findings();
     println!("{size:?}: settled after {:.0} s", began.elapsed().as_secs_f64());
     let mut acts = Vec::new();
@@ -57,6 +56,11 @@ pub(crate) async fn perform(size: Size) -> Result<()> {
     let complaints: Vec<String> = acts.iter().filter_map(Act::complaint).collect();
     ensure!(complaints.is_empty(), "{}", complaints.join("\n"));
     Ok(())
+}
+
+/// Waits until values are those of full windows.
+pub(crate) async fn windows_fill() {
+    sleep(Duration::from_secs(12)).await;
 }
 
 async fn play(stage: &mut Stage, act: usize) -> Result<()> {

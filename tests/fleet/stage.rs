@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use plimsoll_scheduler::{
-    directives::CollectorDirective,
+    directives::{CollectorDirective, Directives},
+    policy::Policy,
     store::{EtcdStore, Store as _, StoreError},
 };
 use plimsoll_testkit::{KafkaSettings, wait_until};
@@ -43,6 +44,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts everything; returns when all values are known.
     pub(crate) async fn set(size: Size) -> Result<Self> {
+        Self::set_with(size, 2, &[&format!("--max-per-host={}", size.workloads)]).await
+    }
+
+    /// With so many managers, which have these flags.
+    pub(crate) async fn set_with(size: Size, managers: usize, manager_flags: &[&str]) -> Result<Self> {
         // Nobody connects to it.
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let routes: Vec<Route> = (0..size.workloads)
@@ -54,9 +60,9 @@ impl Stage {
         let shape = Shape {
             interceptors: 0,
             collectors: size.collectors,
-            managers: 2,
+            managers,
             kafka: KafkaSettings { heap_mib: size.heap_mib, ..KafkaSettings::default() },
-            manager_flags: vec![format!("--max-per-host={}", size.workloads)],
+            manager_flags: manager_flags.iter().map(ToString::to_string).collect(),
         };
         let line = Processes::start(&shape, &routes).await?;
         let topics = (0..size.workloads).map(|number| format!("plimsoll.default.workload-{number}")).collect();
@@ -112,13 +118,26 @@ impl Stage {
 
     /// Drains a collector, or takes that back.
     pub(crate) async fn drain(&self, collector: &str, drained: bool) -> Result<()> {
+        self.direct(|directives| {
+            if drained {
+                directives.collectors.insert(collector.to_owned(), CollectorDirective::Drain);
+            } else {
+                directives.collectors.remove(collector);
+            }
+        })
+        .await
+    }
+
+    /// Sets the policy.
+    pub(crate) async fn set_policy(&self, policy: Policy) -> Result<()> {
+        self.direct(|directives| directives.policy = Some(policy)).await
+    }
+
+    /// Changes what operators ask for.
+    async fn direct(&self, change: impl Fn(&mut Directives)) -> Result<()> {
         wait_until("the directives are changed", Duration::from_secs(10), async || {
             let mut stored = self.store.load_directives().await?;
-            if drained {
-                stored.directives.collectors.insert(collector.to_owned(), CollectorDirective::Drain);
-            } else {
-                stored.directives.collectors.remove(collector);
-            }
+            change(&mut stored.directives);
             match self.store.change_directives(&stored.directives, stored.revision).await {
                 Ok(_) => Ok(()),
                 Err(error @ StoreError::Conflict) => bail!(error),

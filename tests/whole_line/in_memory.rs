@@ -49,8 +49,12 @@ impl InMemory {
                 "--scaler-listen=127.0.0.1:0".to_owned(),
                 "--activity-window=5s".to_owned(),
             ])?;
-            let parts =
-                plimsoll_manager::Parts { log: log.clone(), store: store.clone(), workloads: workloads.clone() };
+            let parts = plimsoll_manager::Parts {
+                log: log.clone(),
+                store: store.clone(),
+                workloads: workloads.clone(),
+                fleet: Arc::new(plimsoll_manager::fleet::Given),
+            };
             let threads = OwnRuntime::new(&name, 1)?;
             let manager = threads.spawn(Manager::bind(config, parts)).await??;
             let address =

@@ -43,6 +43,8 @@ pub struct Seen {
     pub parted: bool,
     /// It asks to be emptied, since it is about to stop.
     pub leaving: bool,
+    /// The fleet gets smaller, and it is the one to go.
+    pub retiring: bool,
     /// How far it is behind the log.
     pub lag: Duration,
     /// What an operator wants of it.
@@ -64,6 +66,8 @@ pub enum State {
     Lagging,
     /// It is about to stop: it is emptied.
     Leaving,
+    /// The fleet gets smaller, and it is the one to go: it is emptied.
+    Retiring,
     /// It is well again, and has to stay so for a while before it gets anything.
     HeldOff,
     /// An operator wants it to get nothing new.
@@ -74,13 +78,14 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Joining,
         Self::Ready,
         Self::Silent,
         Self::Lost,
         Self::Lagging,
         Self::Leaving,
+        Self::Retiring,
         Self::HeldOff,
         Self::Cordoned,
         Self::Draining,
@@ -96,6 +101,7 @@ impl State {
             Self::Lost => "lost",
             Self::Lagging => "lagging",
             Self::Leaving => "leaving",
+            Self::Retiring => "retiring",
             Self::HeldOff => "held-off",
             Self::Cordoned => "cordoned",
             Self::Draining => "draining",
@@ -110,7 +116,7 @@ impl State {
             // Not even what is pinned to it.
             Self::Joining | Self::Silent | Self::HeldOff => CollectorState::Joining,
             Self::Cordoned => CollectorState::Cordoned,
-            Self::Lagging | Self::Leaving | Self::Draining => CollectorState::Draining,
+            Self::Lagging | Self::Leaving | Self::Retiring | Self::Draining => CollectorState::Draining,
             Self::Lost => CollectorState::Lost,
         }
     }
@@ -245,6 +251,9 @@ impl Record {
             self.failures = 0;
         }
         let hold_off = hold_off(self.failures);
+        if seen.retiring {
+            return verdict(State::Retiring, "fewer collectors are enough".to_owned());
+        }
         match seen.directive {
             Some(CollectorDirective::Drain) => verdict(State::Draining, "an operator drains it".to_owned()),
             Some(CollectorDirective::Cordon) => verdict(State::Cordoned, "an operator has cordoned it".to_owned()),

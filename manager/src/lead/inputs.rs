@@ -96,6 +96,7 @@ pub fn seen(
     members: &BTreeMap<CollectorId, Member>,
     wishes: &Directives,
     kind: PolicyKind,
+    retiring: &BTreeSet<CollectorId>,
 ) -> Vec<Seen> {
     let heard = board.links().into_iter().map(|link| link.collector.to_string());
     let known: BTreeSet<String> = heard.chain(members.keys().cloned()).collect();
@@ -113,6 +114,7 @@ pub fn seen(
             parted: link.has_parted(),
             leaving: state.leaving,
             lag: state.lag,
+            retiring: retiring.contains(&id),
             directive: wishes.collectors.get(&id).copied(),
             id,
         }

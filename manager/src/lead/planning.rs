@@ -7,6 +7,7 @@ use std::time::Duration;
 use plimsoll_scheduler::directives::Directives;
 use plimsoll_scheduler::plan::{CollectorId, Plan};
 use plimsoll_scheduler::policy::PolicyKind;
+use plimsoll_scheduler::scale::Memory;
 use plimsoll_scheduler::solve::{Solution, solve};
 use plimsoll_scheduler::store::{Member, StoreError, Stored, Term};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use super::awake::Awake;
 use super::decisions::What;
 use super::health::{Health, LOST_AFTER, State, Verdict};
 use super::inputs::{self, Inputs, Moving};
+use super::scaling::Scaling;
 use super::topics::TopicLife;
 use super::wishes::Wishes;
 
@@ -37,6 +39,9 @@ pub struct Planning<'a> {
     topic_life: Arc<TopicLife>,
     awake: &'a Awake,
     wishes: &'a Wishes,
+    scaling: Arc<Scaling>,
+    /// What scaling remembers.
+    memory: Memory,
     members: watch::Receiver<Arc<BTreeMap<CollectorId, Member>>>,
     health: Health,
     verdicts: BTreeMap<CollectorId, Verdict>,
@@ -49,13 +54,21 @@ pub struct Planning<'a> {
 }
 
 impl<'a> Planning<'a> {
-    pub fn new(leader: &'a Leader, topic_life: Arc<TopicLife>, awake: &'a Awake, wishes: &'a Wishes) -> Self {
+    pub fn new(
+        leader: &'a Leader,
+        topic_life: Arc<TopicLife>,
+        awake: &'a Awake,
+        wishes: &'a Wishes,
+        scaling: Arc<Scaling>,
+    ) -> Self {
         Self {
             members: leader.store.watch_members(),
             leader,
             topic_life,
             awake,
             wishes,
+            scaling,
+            memory: Memory::default(),
             health: Health::default(),
             verdicts: BTreeMap::new(),
             arrivals: Arrivals::default(),
@@ -154,14 +167,21 @@ impl<'a> Planning<'a> {
     /// Makes a plan and commits it where it differs.
     async fn plan(&mut self, term: &Term, current: Stored, inputs: Inputs) -> Result<Stored, StoreError> {
         let metrics = &self.leader.metrics;
-        let (board, topic_life) = (self.leader.board.clone(), self.topic_life.clone());
-        let (made_of, plan) = (inputs.clone(), current.plan.clone());
-        let (solution, took) = off_the_worker(move || {
+        let (board, topic_life, scaling) = (self.leader.board.clone(), self.topic_life.clone(), self.scaling.clone());
+        let (made_of, plan, mut memory) = (inputs.clone(), current.plan.clone(), std::mem::take(&mut self.memory));
+        let (solution, took, wanted, memory) = off_the_worker(move || {
             let problem = inputs.problem(&board, &topic_life, &plan);
             let started = Instant::now();
-            (solve(&problem, &plan), started.elapsed())
+            let solution = solve(&problem, &plan);
+            let took = started.elapsed();
+            let wanted = scaling.decide(&problem, &solution, &mut memory);
+            (solution, took, wanted, memory)
         })
         .await;
+        self.memory = memory;
+        for (provider, collectors) in wanted {
+            metrics.wanted_collectors.get_or_create(&[("provider", provider)]).set(gauge(collectors));
+        }
         metrics.plan_seconds.observe(took.as_secs_f64());
         metrics.unassigned.set(gauge(solution.unassigned.len()));
         if solution.plan.generation == current.plan.generation {
@@ -230,7 +250,8 @@ impl<'a> Planning<'a> {
         kind: PolicyKind,
         generation: u64,
     ) {
-        let seen = inputs::seen(&self.leader.board, members, wishes, kind);
+        let retiring = self.scaling.retiring();
+        let seen = inputs::seen(&self.leader.board, members, wishes, kind, &retiring);
         let verdicts = self.health.judge(now, self.awake.since(now), &seen);
         for state in State::ALL {
             let count = verdicts.values().filter(|verdict| verdict.state == state).count();

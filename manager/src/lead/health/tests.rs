@@ -11,6 +11,7 @@ fn well(id: &str) -> Seen {
         silent_for: Duration::ZERO,
         parted: false,
         leaving: false,
+        retiring: false,
         lag: Duration::from_millis(300),
         directive: None,
     }

@@ -1,0 +1,148 @@
+//! Carries out how many collectors are wanted: asks the fleet for them, again until it has taken it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use plimsoll_scheduler::plan::CollectorId;
+use plimsoll_scheduler::scale::{self, Memory, Scaled, Settings};
+use plimsoll_scheduler::solve::{CollectorState, Problem, Solution};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Leader;
+use super::decisions::What;
+use crate::fleet::{Fleet, Sizes};
+
+/// Between two looks at the fleet, which others may scale too.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How many collectors are wanted, and how many are asked for.
+#[derive(Debug)]
+pub struct Scaling {
+    fleet: Arc<dyn Fleet>,
+    settings: Settings,
+    began: Instant,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// As the fleet last told; none where it can't be scaled, or has not told yet.
+    sizes: Option<Sizes>,
+    wanted: BTreeMap<String, Wanted>,
+    /// Those that leave because the fleet gets smaller.
+    retiring: BTreeSet<CollectorId>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Wanted {
+    collectors: usize,
+    because: String,
+}
+
+impl Scaling {
+    pub fn new(fleet: Arc<dyn Fleet>, settings: Settings) -> Self {
+        Self { fleet, settings, began: Instant::now(), state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Those that are to be emptied because the fleet gets smaller.
+    pub fn retiring(&self) -> BTreeSet<CollectorId> {
+        self.state.lock().retiring.clone()
+    }
+
+    /// Decides after a plan has been made; to be called off the async workers, since it looks at all topics. What is remembered stays with
+    /// whoever plans. Gives how many are wanted, by provider.
+    pub fn decide(&self, problem: &Problem, solution: &Solution, memory: &mut Memory) -> BTreeMap<String, usize> {
+        let sizes = self.state.lock().sizes.clone();
+        let Some(sizes) = sizes else { return self.advise(problem, solution) };
+        let seen = scale::Seen { problem, solution, sizes: &sizes, now: self.began.elapsed() };
+        let decided = scale::scale(&seen, &self.settings, memory);
+        let wanted = |scaled: &Scaled| Wanted { collectors: scaled.collectors, because: scaled.why.to_string() };
+        let mut state = self.state.lock();
+        state.retiring = decided.values().flat_map(|scaled| scaled.drain.iter().cloned()).collect();
+        state.wanted = decided.iter().map(|(provider, scaled)| (provider.clone(), wanted(scaled))).collect();
+        let due = state.wanted.iter().any(|(provider, wanted)| sizes.get(provider) != Some(&wanted.collectors));
+        drop(state);
+        if due {
+            self.changed.notify_one();
+        }
+        decided.into_iter().map(|(provider, scaled)| (provider, scaled.collectors)).collect()
+    }
+
+    /// Says once when more are wanted than somebody else has started.
+    fn advise(&self, problem: &Problem, solution: &Solution) -> BTreeMap<String, usize> {
+        if self.fleet.kind() != "static" {
+            return BTreeMap::new();
+        }
+        let mut state = self.state.lock();
+        for (provider, &collectors) in &solution.wanted {
+            let there = problem.collectors.iter().filter(|info| info.state != CollectorState::Lost);
+            let there = there.filter(|info| provider.is_empty() || info.provider == *provider).count();
+            let because = format!("{there} of {collectors} collectors are there");
+            let wanted = Wanted { collectors, because };
+            if state.wanted.get(provider) != Some(&wanted) {
+                if there < collectors {
+                    let whose = if provider.is_empty() { "all alike" } else { provider };
+                    warn!(
+                        provider = whose,
+                        wanted = collectors,
+                        there,
+                        "more collectors are wanted than there are: start some"
+                    );
+                }
+                state.wanted.insert(provider.clone(), wanted);
+            }
+        }
+        state.wanted.retain(|provider, _| solution.wanted.contains_key(provider));
+        solution.wanted.clone()
+    }
+
+    /// Asks the fleet for what is wanted, for as long as it is polled.
+    pub async fn carry_out(&self, leader: &Leader) {
+        let mut complained = false;
+        loop {
+            let pause = match self.once(leader).await {
+                Ok(()) => {
+                    complained = false;
+                    LOOK_EVERY
+                }
+                Err(error) => {
+                    if !complained {
+                        warn!("{error}; trying on");
+                    }
+                    complained = true;
+                    RETRY
+                }
+            };
+            let _ = tokio::time::timeout(pause, self.changed.notified()).await;
+        }
+    }
+
+    async fn once(&self, leader: &Leader) -> Result<(), crate::fleet::FleetError> {
+        let Some(sizes) = self.fleet.sizes().await? else { return Ok(()) };
+        let wanted = self.state.lock().wanted.clone();
+        let generation = leader.store.watch_plan().borrow().plan.generation;
+        for (provider, Wanted { collectors, because }) in wanted {
+            let before = sizes.get(&provider).copied().unwrap_or(0);
+            if before == collectors {
+                continue;
+            }
+            self.fleet.scale(&provider, collectors).await?;
+            info!(provider, from = before, to = collectors, "the fleet is scaled: {because}");
+            leader.decisions.record(generation, [What::Scale { provider, from: before, to: collectors, because }]);
+        }
+        let sizes = self.fleet.sizes().await?;
+        let first = std::mem::replace(&mut self.state.lock().sizes, sizes).is_none();
+        if first {
+            // What could not be decided before can be now.
+            leader.board.changed.notify_one();
+        }
+        Ok(())
+    }
+}
