@@ -6,6 +6,7 @@ mod shown;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -16,7 +17,7 @@ use serde::Serialize;
 pub use shown::Secret;
 pub(crate) use shown::shown;
 
-use crate::observe::AccessLogFormat;
+use crate::observe::{AccessLogFormat, OtlpProtocol};
 use crate::proxy::forwarded::TrustedProxies;
 use crate::server::tls::TlsConfig;
 use crate::upstream::tls::UpstreamTlsConfig;
@@ -219,10 +220,33 @@ pub struct Config {
           default_value = "false")]
     pub access_log_query: bool,
 
-    /// Where traces are sent by OTLP/gRPC, as http://HOST:4317; nothing is traced if unsaid. OTEL_EXPORTER_OTLP_ENDPOINT is taken
-    /// where this is unsaid, and OpenTelemetry's other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, ...) are honoured.
+    /// Where traces are sent by OTLP, as http://HOST:4317 or https://HOST:4317; nothing is traced if unsaid.
+    /// OTEL_EXPORTER_OTLP_ENDPOINT is taken where this is unsaid, and OpenTelemetry's other variables (OTEL_SERVICE_NAME,
+    /// OTEL_TRACES_SAMPLER, ...) are honoured.
     #[arg(long, env = "PLIMSOLL_OTLP_ENDPOINT", value_name = "URL", default_value = kept(otlp_endpoint()), hide_default_value = true)]
     pub otlp_endpoint: String,
+
+    /// How OTLP is spoken (OTEL_EXPORTER_OTLP_PROTOCOL). With http/protobuf a URL without a path is that of a collector, to which
+    /// /v1/traces is added.
+    #[arg(long, env = "PLIMSOLL_OTLP_PROTOCOL", value_name = "PROTOCOL", value_enum,
+          default_value = or_addon(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "grpc"))]
+    pub otlp_protocol: OtlpProtocol,
+
+    /// Authorities in PEM form that the certificate of an https:// collector is checked against, besides those of the system
+    /// (OTEL_EXPORTER_OTLP_CERTIFICATE).
+    #[arg(long, env = "PLIMSOLL_OTLP_CA", value_name = "FILE",
+          default_value = addon(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]).map(kept))]
+    pub otlp_ca: Option<PathBuf>,
+
+    /// A certificate and its chain in PEM form, shown to a collector that asks for one (OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE).
+    #[arg(long, env = "PLIMSOLL_OTLP_CERT", value_name = "FILE",
+          default_value = addon(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"]).map(kept))]
+    pub otlp_cert: Option<PathBuf>,
+
+    /// The private key of --otlp-cert in PEM form (OTEL_EXPORTER_OTLP_CLIENT_KEY).
+    #[arg(long, env = "PLIMSOLL_OTLP_KEY", value_name = "FILE",
+          default_value = addon(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"]).map(kept))]
+    pub otlp_key: Option<PathBuf>,
 
     /// What is sent along with traces, as NAME=VALUE,NAME=VALUE; besides OTEL_EXPORTER_OTLP_HEADERS.
     #[arg(long, env = "PLIMSOLL_OTLP_HEADERS", value_name = "HEADERS", hide_env_values = true)]
@@ -304,7 +328,12 @@ fn logged_by_addon() -> &'static str {
 fn otlp_endpoint() -> String {
     let off = addon(&["OTEL_SDK_DISABLED"]).is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || addon(&["OTEL_TRACES_EXPORTER"]).is_some_and(|exporter| exporter == "none");
-    let named = addon(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    // The first is of traces alone and taken as it is; the second is of all signals, each with a path of its own in it.
+    let over_http = addon(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"])
+        .is_some_and(|protocol| protocol == "http/protobuf");
+    let common = addon(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    let common = common.map(|url| if over_http { format!("{}/v1/traces", url.trim_end_matches('/')) } else { url });
+    let named = addon(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]).or(common);
     named.filter(|_| !off).unwrap_or_default()
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Metrics {
     pub(crate) tls: TlsMetrics,
     /// 1 while the files of TLS to workloads can't be used as they are.
     pub(crate) upstream_tls_problems: Gauge,
+    /// The same of TLS to the collector of traces.
+    pub(crate) otlp_tls_problems: Gauge,
     /// Lines of the access log that were not written.
     pub(crate) access_log_dropped: Counter,
     /// Spans that a collector has taken.
@@ -101,6 +103,9 @@ impl Metrics {
         prefixed.register("upstream_idle_connections", help, self.pooled.clone());
         let help = "1 while the files of TLS to workloads can't be used as they are; what they held before is";
         prefixed.register("upstream_tls_problems", help, self.upstream_tls_problems.clone());
+        let help =
+            "1 while the files of TLS to the collector of traces can't be used as they are; what they held before is";
+        prefixed.register("otlp_tls_problems", help, self.otlp_tls_problems.clone());
         self.tls.register(prefixed);
     }
 

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod context;
+mod otlp;
 mod traces;
 mod trail;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 pub use access_log::AccessLogFormat;
 pub(crate) use access_log::{AccessLog, Writing};
+pub use otlp::OtlpProtocol;
 pub use traces::TracesError;
 pub(crate) use traces::{Exporting, Traces};
 pub(crate) use trail::{Ended, Trail};

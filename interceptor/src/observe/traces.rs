@@ -5,8 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _, WithTonicConfig as _};
+use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor, Tracer};
@@ -17,8 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Secret};
+use super::otlp;
+use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::server::tls::TlsError;
 
 /// Spans that wait to be sent. When there is no room, new ones are dropped and counted: no request waits.
 const QUEUE: usize = 8192;
@@ -36,19 +37,18 @@ const SERVICE: &str = "plimsoll-interceptor";
 pub enum TracesError {
     /// The endpoint is none, or a variable of OpenTelemetry's can't be read.
     #[error(
-        "can't send traces to {endpoint:?} (--otlp-endpoint): {source}; write it as http://HOST:PORT, or leave it out"
+        "can't send traces to {endpoint:?} (--otlp-endpoint): {reason}; write it as http://HOST:PORT or https://HOST:PORT, or \
+         leave it out"
     )]
     Endpoint {
         /// As it was given.
         endpoint: String,
-        /// What the exporter says.
-        source: ExporterBuildError,
+        /// What is wrong with it.
+        reason: String,
     },
-    /// Only OTLP/gRPC is spoken.
-    #[error(
-        "can't send traces by {0:?} (OTEL_EXPORTER_OTLP_PROTOCOL): only grpc is spoken; name the collector's port for it"
-    )]
-    Protocol(String),
+    /// TLS to the collector can't be spoken as the settings say.
+    #[error("can't send traces over TLS (--otlp-ca, --otlp-cert, --otlp-key): {0}")]
+    Tls(#[from] TlsError),
     /// They would not pass.
     #[error("--otlp-headers can't be sent (the values are not shown): write them as NAME=VALUE,NAME=VALUE")]
     Headers,
@@ -66,6 +66,8 @@ pub(crate) struct Traces {
 #[derive(Debug)]
 pub(crate) struct Exporting {
     task: JoinHandle<()>,
+    /// Follows the files of TLS, where there are any.
+    following: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
@@ -75,17 +77,10 @@ impl Traces {
     /// # Errors
     /// Where the endpoint is no address, or one of the `OTEL_...` variables can't be read.
     pub(crate) fn start(config: &Config, metrics: &Metrics) -> Result<Option<(Self, Exporting)>, TracesError> {
-        let endpoint = &config.otlp_endpoint;
-        if endpoint.is_empty() {
+        if config.otlp_endpoint.is_empty() {
             return Ok(None);
         }
-        if let Some(other) = protocol().filter(|protocol| protocol != "grpc") {
-            return Err(TracesError::Protocol(other));
-        }
-        let headers = config.otlp_headers.as_ref().map_or("", Secret::reveal);
-        let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_metadata(metadata(headers)?);
-        let failed = |source| TracesError::Endpoint { endpoint: endpoint.clone(), source };
-        let mut exporter = exporter.build().map_err(failed)?;
+        let (mut exporter, tls) = otlp::exporter(config)?;
         let resource = resource(config);
         exporter.set_resource(&resource);
         let (queue, spans) = mpsc::channel(QUEUE);
@@ -101,8 +96,9 @@ impl Traces {
             failing: false,
         };
         let task = tokio::spawn(sending.run(stop.clone()));
+        let following = tls.map(|tls| tokio::spawn(tls.follow(metrics.otlp_tls_problems.clone(), stop.clone())));
         let traces = Self { tracer: provider.tracer("plimsoll"), _provider: provider };
-        Ok(Some((traces, Exporting { task, stop })))
+        Ok(Some((traces, Exporting { task, following, stop })))
     }
 }
 
@@ -115,13 +111,11 @@ fn resource(config: &Config) -> Resource {
     if named { resource.build() } else { resource.with_service_name(SERVICE).build() }
 }
 
-/// What the environment asks for.
-fn protocol() -> Option<String> {
-    let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-    names.iter().find_map(|name| std::env::var(name).ok().filter(|protocol| !protocol.is_empty()))
-}
-
-fn metadata(headers: &str) -> Result<MetadataMap, TracesError> {
+/// What is sent along.
+///
+/// # Errors
+/// Where it is no list of pairs.
+pub(super) fn headers(headers: &str) -> Result<HeaderMap, TracesError> {
     let mut fields = HeaderMap::new();
     for header in headers.split(',').filter(|header| !header.trim().is_empty()) {
         let (name, value) = header.split_once('=').ok_or(TracesError::Headers)?;
@@ -129,7 +123,7 @@ fn metadata(headers: &str) -> Result<MetadataMap, TracesError> {
         let value = HeaderValue::try_from(value.trim()).map_err(|_| TracesError::Headers)?;
         fields.insert(name, value);
     }
-    Ok(MetadataMap::from_headers(fields))
+    Ok(fields)
 }
 
 impl Exporting {
@@ -138,6 +132,9 @@ impl Exporting {
         self.stop.cancel();
         if self.task.await.is_err() {
             warn!("the task that sends traces panicked");
+        }
+        if let Some(following) = self.following {
+            let _panicked_is_logged = following.await;
         }
     }
 }
@@ -254,11 +251,11 @@ async fn after(stop: &CancellationToken) {
 mod tests {
     #[test]
     fn headers_are_pairs_and_what_is_wrong_with_them_is_said_without_their_values() {
-        let metadata = super::metadata("Authorization=Bearer a=b, x-team = ships ,").unwrap();
-        assert_eq!(metadata.get("authorization").unwrap(), "Bearer a=b");
-        assert_eq!(metadata.get("x-team").unwrap(), "ships");
+        let headers = super::headers("Authorization=Bearer a=b, x-team = ships ,").unwrap();
+        assert_eq!(headers.get("authorization").unwrap(), "Bearer a=b");
+        assert_eq!(headers.get("x-team").unwrap(), "ships");
         for wrong in ["hunter2", "a b=hunter2", "name=hunter2\nx"] {
-            let error = super::metadata(wrong).unwrap_err().to_string();
+            let error = super::headers(wrong).unwrap_err().to_string();
             assert!(error.contains("--otlp-headers") && !error.contains("hunter2"), "{error}");
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -29,6 +30,13 @@ impl Stream {
     /// Whether HTTP/2 is what both sides agreed on.
     pub(crate) fn is_http2(&self) -> bool {
         matches!(self, Self::Tls(stream) if chose_http2(stream))
+    }
+}
+
+/// hyper asks those that its own client uses.
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
     }
 }
 

@@ -21,7 +21,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
 /// A receiver that hands on what it gets.
-struct Receiver(mpsc::UnboundedSender<ExportTraceServiceRequest>);
+pub struct Receiver(pub mpsc::UnboundedSender<ExportTraceServiceRequest>);
 
 #[tonic::async_trait]
 impl TraceService for Receiver {
@@ -34,8 +34,8 @@ impl TraceService for Receiver {
     }
 }
 
-struct Collector {
-    address: SocketAddr,
+pub struct Collector {
+    pub address: SocketAddr,
     received: mpsc::UnboundedReceiver<ExportTraceServiceRequest>,
 }
 
@@ -54,8 +54,14 @@ impl Collector {
         Self { address, received }
     }
 
+    /// A receiver that others feed.
+    pub fn fed(address: SocketAddr) -> (Self, mpsc::UnboundedSender<ExportTraceServiceRequest>) {
+        let (sender, received) = mpsc::unbounded_channel();
+        (Self { address, received }, sender)
+    }
+
     /// The next so many spans.
-    async fn spans(&mut self, count: usize) -> Vec<Span> {
+    pub async fn spans(&mut self, count: usize) -> Vec<Span> {
         let mut spans = Vec::new();
         while spans.len() < count {
             let batch = tokio::time::timeout(SOON, self.received.recv()).await.expect("spans come").unwrap();
