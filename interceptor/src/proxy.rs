@@ -5,6 +5,7 @@ mod body;
 mod client_body;
 mod end;
 mod exchange;
+mod extended_connect;
 mod forward;
 pub(crate) mod forwarded;
 mod headers;
@@ -86,6 +87,10 @@ where
 async fn routed(worker: &Rc<Worker>, client: &Client, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let observer = worker.settings.observer.as_ref();
     let trail = observer.map(|observer| Trail::begin(observer, client.address(), &mut request));
+    let websocket = match extended_connect::take(&mut request, || worker.random()) {
+        Ok(websocket) => websocket,
+        Err(refusal) => return refused(worker, refusal, request.method(), trail),
+    };
     let route = match route_of(worker, &request) {
         Ok(route) => route,
         Err(refusal) => return refused(worker, refusal, request.method(), trail),
@@ -118,7 +123,7 @@ async fn routed(worker: &Rc<Worker>, client: &Client, mut request: Request<Incom
     };
     // The client's connection decides how the response is framed, not the endpoint's.
     *response.version_mut() = Version::HTTP_11;
-    response
+    if websocket { extended_connect::answer(response) } else { response }
 }
 
 /// The answer to a request that belongs nowhere.
@@ -138,9 +143,6 @@ fn refused(worker: &Worker, refusal: Refusal, method: &Method, trail: Option<Box
 /// # Errors
 /// Where it is none for a reverse proxy, or no route matches.
 fn route_of(worker: &Worker, request: &Request<Incoming>) -> Result<Arc<Route>, Refusal> {
-    if request.method() == Method::CONNECT {
-        return Err(Refusal::Unread(gate::Fault::Connect));
-    }
     // Over HTTP/1 the gate has counted them.
     if request.version() == Version::HTTP_2 && request.headers().len() > worker.settings.head.fields {
         return Err(Refusal::Unread(gate::Fault::TooManyFields));

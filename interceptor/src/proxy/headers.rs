@@ -93,7 +93,7 @@ pub(crate) fn to_endpoint<B: Body>(request: &mut Request<B>, client: Peer<'_>, u
 }
 
 /// Over HTTP/2 a cookie may come in crumbs; over HTTP/1 it is one field (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1
         && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
@@ -166,6 +166,7 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use http_body_util::Empty;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -245,5 +246,93 @@ mod tests {
         assert!(authority(&http2("b")).is_err());
         assert!(authority(&request(Request::builder().header("host", "a").header("host", "b"))).is_err());
         assert_eq!(authority(&request(Request::builder().version(Version::HTTP_10))).ok(), Some(""));
+    }
+
+    /// Fields that mean something to a proxy, with values that do and values that do not.
+    fn fields() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
+        let name = prop_oneof![
+            prop::sample::select(vec![
+                "host",
+                "connection",
+                "upgrade",
+                "te",
+                "transfer-encoding",
+                "content-length",
+                "cookie",
+                "expect",
+                "keep-alive",
+                "proxy-connection",
+                "proxy-authorization",
+                "forwarded",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-proto",
+                "x-forwarded-port",
+                "traceparent",
+                "x-mine",
+            ])
+            .prop_map(str::to_owned),
+            "[a-z-]{1,12}",
+        ];
+        let value = prop_oneof![
+            prop::sample::select(vec![
+                "close",
+                "upgrade, x-mine",
+                "x-forwarded-for, host, content-length",
+                "websocket",
+                "h2c",
+                "trailers",
+                "a, b",
+                "[::1]:80",
+                "for=\"[::1]\";proto=https",
+                "443",
+                "plimsoll-affinity=0123456789abcdef; a=1",
+                ";;=;",
+                "100-continue",
+            ])
+            .prop_map(|text| text.as_bytes().to_vec()),
+            prop::collection::vec(prop_oneof![Just(b'\t'), 0x20..=0x7e_u8, 0x80..=0xff_u8], 0..60),
+        ];
+        prop::collection::vec((name, value), 0..16)
+    }
+
+    proptest! {
+        /// No field that a client can think of makes it panic, reach beyond this connection, or speak for another client.
+        #[test]
+        fn whatever_a_client_sends_only_what_may_goes_on(
+            fields in fields(), http2 in any::<bool>(), is_trusted in any::<bool>(), forwarded in any::<bool>(),
+        ) {
+            let mut request = request(Request::builder().uri("http://app.test/a?b"));
+            *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+            for (name, value) in &fields {
+                let value = HeaderValue::from_bytes(value).unwrap();
+                request.headers_mut().append(HeaderName::try_from(name.as_str()).unwrap(), value);
+            }
+            if authority(&request).is_err() {
+                // It has been refused before.
+                return Ok(());
+            }
+            let came = request.headers().len();
+            let upgrade = wanted_upgrade(&request);
+            let address = HeaderValue::from_static("192.0.2.1");
+            to_endpoint(&mut request, Peer { address: &address, scheme: "http", is_trusted, forwarded }, upgrade.clone());
+
+            let sent = request.headers();
+            prop_assert_eq!(sent.get_all(HOST).iter().collect::<Vec<_>>(), ["app.test"]);
+            for name in HOP_BY_HOP.iter().chain([&EXPECT]) {
+                let expected = match name.as_str() {
+                    "connection" => upgrade.as_ref().map(|_| HeaderValue::from_static("upgrade")),
+                    "upgrade" => upgrade.clone(),
+                    "te" => sent.get(TE).filter(|te| *te == "trailers").cloned(),
+                    _ => None,
+                };
+                prop_assert_eq!(sent.get(name), expected.as_ref(), "{}", name);
+            }
+            let chain = sent.get_all("x-forwarded-for").iter().collect::<Vec<_>>();
+            prop_assert_eq!(chain.len(), 1);
+            let by_us = if is_trusted { chain[0].as_bytes().ends_with(b"192.0.2.1") } else { *chain[0] == "192.0.2.1" };
+            prop_assert!(by_us, "{:?}", chain);
+            prop_assert!(sent.len() <= came + 7, "{} fields have become {}", came, sent.len());
+        }
     }
 }

@@ -68,6 +68,9 @@ pub(crate) enum Refusal {
     /// The route names a port that its service does not have.
     #[error("the workload's port can't be resolved: its service has none of the name that the route asks for")]
     PortUnknown,
+    /// Something else than a WebSocket is wanted on a stream of HTTP/2 (RFC 9220, section 3, says how to answer).
+    #[error("only WebSockets are spoken so")]
+    ProtocolUnknown,
     /// A fault of ours.
     #[error("internal error")]
     Panicked,
@@ -86,6 +89,7 @@ impl Refusal {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::UpstreamFailed(_) => StatusCode::BAD_GATEWAY,
+            Self::ProtocolUnknown => StatusCode::NOT_IMPLEMENTED,
             Self::PortUnknown | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -48,6 +48,8 @@ pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
+        // WebSockets on streams; browsers use them where this is announced (RFC 8441).
+        .enable_connect_protocol()
         // Streams that are reset before they were even looked at (CVE-2023-44487); more of them end the connection.
         .max_pending_accept_reset_streams(MAX_RESET_UNSEEN)
         // Streams that we reset for a client's faults, in the life of a connection.

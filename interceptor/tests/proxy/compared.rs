@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use crate::scene::{Scene, until_within};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, read_head};
 
 /// What comes, as the table names it, and several requests of that kind.
 const ROWS: [(&str, &[&str]); 13] = [
@@ -109,8 +110,33 @@ const ROWS: [(&str, &[&str]); 13] = [
 struct Contender {
     name: String,
     address: SocketAddr,
-    upstream: Upstream,
+    workload: Workload,
     _running: Option<Child>,
+}
+
+/// It takes whatever a proxy lets through, so that every refusal is the proxy's own.
+struct Workload {
+    upstream: Upstream,
+    seen: Arc<AtomicUsize>,
+}
+
+impl Workload {
+    async fn start() -> Self {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counted = seen.clone();
+        let upstream = Upstream::scripted(move |mut stream, _| {
+            let counted = counted.clone();
+            async move {
+                if stream.read_u8().await.is_ok() {
+                    counted.fetch_add(1, SeqCst);
+                    read_head(&mut stream).await;
+                    let _gone =
+                        stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+                }
+            }
+        });
+        Self { upstream: upstream.await, seen }
+    }
 }
 
 /// How long a proxy may take over a request before it counts as waiting for more.
@@ -119,12 +145,12 @@ const WAITING: Duration = Duration::from_secs(1);
 impl Contender {
     /// A status where the proxy answers by itself, or that the request came to the workload.
     async fn answers(&self, request: &str) -> String {
-        let before = self.upstream.requests.load(SeqCst);
+        let before = self.workload.seen.load(SeqCst);
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = [0; 12];
         let read = tokio::time::timeout(WAITING, stream.read_exact(&mut head)).await;
-        match (self.upstream.requests.load(SeqCst) > before, read) {
+        match (self.workload.seen.load(SeqCst) > before, read) {
             (true, _) => "accepted".to_owned(),
             (false, Ok(Ok(_))) => String::from_utf8_lossy(&head[9..]).into_owned(),
             (false, Ok(Err(_))) => "closed".to_owned(),
@@ -144,16 +170,16 @@ async fn version(program: &str) -> String {
     String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned()
 }
 
-async fn contender(name: &str, address: SocketAddr, upstream: Upstream, command: &mut Command) -> Contender {
+async fn contender(name: &str, address: SocketAddr, workload: Workload, command: &mut Command) -> Contender {
     let running = command.kill_on_drop(true).spawn().expect("nginx and HAProxy are installed");
     let listens = async || TcpStream::connect(address).await.is_ok();
     until_within(Duration::from_secs(20), listens, &format!("{name} listens")).await;
-    Contender { name: version(name).await, address, upstream, _running: Some(running) }
+    Contender { name: version(name).await, address, workload, _running: Some(running) }
 }
 
 async fn nginx(folder: &Path) -> Contender {
-    let (address, upstream) = (free_port().await, Upstream::start().await);
-    let (path, backend) = (folder.display(), upstream.address);
+    let (address, workload) = (free_port().await, Workload::start().await);
+    let (path, backend) = (folder.display(), workload.upstream.address);
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {path}/{kind};"))
         .join(" ");
@@ -163,28 +189,28 @@ async fn nginx(folder: &Path) -> Contender {
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, config).unwrap();
-    contender("nginx", address, upstream, Command::new("nginx").arg("-c").arg(file)).await
+    contender("nginx", address, workload, Command::new("nginx").arg("-c").arg(file)).await
 }
 
 async fn haproxy(folder: &Path) -> Contender {
-    let (address, upstream) = (free_port().await, Upstream::start().await);
+    let (address, workload) = (free_port().await, Workload::start().await);
     let config = format!(
         "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\nfrontend in\n  bind {address}\n\
          \x20 default_backend out\nbackend out\n  server one {}\n",
-        upstream.address
+        workload.upstream.address
     );
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, config).unwrap();
-    contender("haproxy", address, upstream, Command::new("haproxy").arg("-db").arg("-f").arg(file)).await
+    contender("haproxy", address, workload, Command::new("haproxy").arg("-db").arg("-f").arg(file)).await
 }
 
 #[tokio::test]
 #[ignore = "it prints a table beside nginx and HAProxy, which must be installed"]
 async fn compared_with_others() {
     let folder: TempDir = tempfile::tempdir().unwrap();
-    let (scene, upstream) = (Scene::start().await, Upstream::start().await);
-    scene.ready(&[upstream.address]);
-    let ours = Contender { name: "Plimsoll".to_owned(), address: scene.proxy, upstream, _running: None };
+    let (scene, workload) = (Scene::start().await, Workload::start().await);
+    scene.ready(&[workload.upstream.address]);
+    let ours = Contender { name: "Plimsoll".to_owned(), address: scene.proxy, workload, _running: None };
     let contenders = [ours, nginx(folder.path()).await, haproxy(folder.path()).await];
     let names: Vec<_> = contenders.iter().map(|it| it.name.as_str()).collect();
     println!("| what comes | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));

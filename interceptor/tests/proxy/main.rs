@@ -41,3 +41,4 @@ mod tls;
 mod tools;
 mod traces;
 mod upstream;
+mod websocket_http2;
