@@ -55,8 +55,13 @@ pub enum Command {
     Collector(Box<Collector>),
     /// The control plane: assigns topics to collectors, answers KEDA, and serves the REST API.
     Manager(Box<Manager>),
-    /// Asks a manager: workloads, topics, collectors, assignment.
-    Ctl(ctl::Config),
+    /// Asks a manager, and has it change things: workloads, topics, collectors, the plan, the policy.
+    Ctl(Box<ctl::Config>),
+    /// Writes a shell's completions of this command to standard output: `source <(plimsoll completions bash)`.
+    Completions {
+        /// Which shell's.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// `plimsoll interceptor`.

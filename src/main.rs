@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("plimsoll: {error:#}");
-            ExitCode::FAILURE
+            ctl::exit_code(&error)
         }
     }
 }
@@ -51,7 +51,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<()> {
     let shutdown = CancellationToken::new();
     match command {
-        Command::Ctl(config) => return ctl::run(config).await,
+        Command::Ctl(config) => return ctl::run(*config).await,
+        Command::Completions { shell } => return completions(shell),
         _ => signals::cancel_on_stop(&shutdown)?,
     }
     match command {
@@ -59,7 +60,20 @@ async fn run(command: Command) -> Result<()> {
         Command::Interceptor(part) => interceptor(*part, shutdown).await,
         Command::Collector(part) => collector(*part, shutdown).await,
         Command::Manager(part) => manager(*part, shutdown).await,
-        Command::Ctl(_) => Ok(()),
+        Command::Ctl(_) | Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// What a shell sources to complete this command.
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut text);
+    match std::io::Write::write_all(&mut std::io::stdout().lock(), &text) {
+        // A reader that has gone (`| head`) is no error.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("can't write to standard output")
+        }
+        _ => Ok(()),
     }
 }
 

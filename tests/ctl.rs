@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use driver::{
     exclusively,
     load::{Load, Pattern, Running, Traffic},
-    program::{Program, run},
+    processes::{Processes, Shape},
+    program::{Ended, Program, run},
     rest,
     routes::{self, Route},
 };
@@ -28,7 +29,24 @@ struct System {
 }
 
 impl System {
+    /// With the window of the busy workload full.
     async fn start() -> Result<Self> {
+        let system = Self::begin().await?;
+        let api = system.server.replace("http://", "");
+        let settled = wait_until("the window of the busy workload is full", Duration::from_secs(40), async || {
+            let view = rest::workload(&api, "default/busy").await?;
+            let concurrency = view["concurrency"].as_f64().unwrap_or(0.0);
+            ensure!((2.9..=3.1).contains(&concurrency), "{view:#}");
+            let idle = rest::workload(&api, "default/idle").await?;
+            ensure!(idle["known"] == true, "{idle:#}");
+            Ok(())
+        });
+        settled.await.with_context(|| system._program.printed().unwrap_or_default())?;
+        Ok(system)
+    }
+
+    /// As soon as it listens.
+    async fn begin() -> Result<Self> {
         let load = Load::new()?;
         let backend = load.backend().await?.address();
         let routes = ["busy", "idle"].map(|name| Route::new(name, backend));
@@ -51,15 +69,6 @@ impl System {
         let traffic =
             Traffic { host: routes[0].host(), pattern: Pattern::Steady { open: 3, length: Duration::from_secs(2) } };
         let traffic = load.start(&[traffic], &[proxy]);
-        let settled = wait_until("the window of the busy workload is full", Duration::from_secs(40), async || {
-            let view = rest::workload(&api, "default/busy").await?;
-            let concurrency = view["concurrency"].as_f64().unwrap_or(0.0);
-            ensure!((2.9..=3.1).contains(&concurrency), "{view:#}");
-            let idle = rest::workload(&api, "default/idle").await?;
-            ensure!(idle["known"] == true, "{idle:#}");
-            Ok(())
-        });
-        settled.await.with_context(|| program.printed().unwrap_or_default())?;
         Ok(Self {
             _program: program,
             _folder: folder,
@@ -68,6 +77,11 @@ impl System {
             _traffic: traffic,
             server: format!("http://{api}"),
         })
+    }
+
+    /// `plimsoll ctl`, which must end with this code.
+    async fn ctl(&self, code: i32, arguments: &[&str]) -> Result<Ended> {
+        ctl(&self.server, code, arguments).await
     }
 
     async fn table(&self, what: &str) -> Result<String> {
@@ -81,6 +95,13 @@ impl System {
         ensure!(ended.success, "{}", ended.stderr);
         serde_json::from_str(&ended.stdout).with_context(|| ended.stdout)
     }
+}
+
+async fn ctl(server: &str, code: i32, arguments: &[&str]) -> Result<Ended> {
+    let all: Vec<&str> = ["ctl", "--server", server].iter().chain(arguments).copied().collect();
+    let ended = run(&all).await?;
+    ensure!(ended.code == Some(code), "{arguments:?} ended with {:?}:\n{}{}", ended.code, ended.stdout, ended.stderr);
+    Ok(ended)
 }
 
 /// The line of a table that has this cell.
@@ -168,7 +189,144 @@ async fn a_manager_out_of_reach_is_one_clear_line() -> Result<()> {
     let server = format!("http://{}", nobody.address());
     let ended = run(&["ctl", "--server", &server, "workloads"]).await?;
     ensure!(!ended.success && ended.stdout.is_empty(), "{}", ended.stdout);
+    ensure!(ended.code == Some(6), "{:?}", ended.code);
     let lines: Vec<&str> = ended.stderr.lines().collect();
     ensure!(lines.len() == 1 && lines[0].contains(&nobody.address()), "{lines:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_tries_drains_pins_registers_and_sets() -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let _alone = exclusively().await;
+    let system = System::begin().await?;
+    let topic = "plimsoll.default.busy";
+    let owner = async || -> Result<String> {
+        let assignment = system.json("assignment").await?;
+        Ok(assignment["topics"][topic]["owner"].as_str().context("an owner")?.to_owned())
+    };
+    let first = wait_until("the busy topic has an owner", LIMIT, owner).await?;
+
+    let tried = system.ctl(0, &["plan", "--drain", &first]).await?.stdout;
+    println!("{tried}");
+    let moved = row(&tried, topic)?;
+    ensure!(moved.contains(&first.as_str()) && moved.contains(&"draining"), "{tried}");
+    ensure!(owner().await? == first, "trying changes nothing");
+
+    let drained = system.ctl(0, &["collectors", "drain", &first, "--wait"]).await?;
+    println!("{}{}", drained.stderr, drained.stdout);
+    let emptied = row(&drained.stdout, &first)?;
+    ensure!(emptied.contains(&"0"), "{emptied:?}");
+    let second = owner().await?;
+    ensure!(second != first, "it is still on {first}");
+    system.ctl(0, &["collectors", "uncordon", &first]).await?;
+
+    system.ctl(0, &["topics", "pin", "default/busy", &first]).await?;
+    wait_until("the pin is honoured", LIMIT, async || {
+        let now = owner().await?;
+        ensure!(now == first, "it is on {now}");
+        Ok(())
+    })
+    .await?;
+    let told = system.ctl(0, &["explain", "default/busy"]).await?.stdout;
+    println!("{told}");
+    ensure!(told.contains(&format!("An operator has pinned it to {first}.")), "{told}");
+    ensure!(told.contains("KEDA is told"), "{told}");
+    let events = system.ctl(0, &["events", "--topic", topic]).await?.stdout;
+    ensure!(events.contains(&format!("{first} -> {second}")) && events.contains("(draining"), "{events}");
+    system.ctl(0, &["topics", "unpin", "default/busy"]).await?;
+    system.ctl(3, &["topics", "unpin", "default/busy"]).await?;
+
+    system.ctl(0, &["topics", "add", "shop/cart", "--provider", "aws"]).await?;
+    system.ctl(4, &["topics", "add", "shop/cart"]).await?;
+    system.ctl(4, &["topics", "delete", "default/busy"]).await?;
+    wait_until("the registered topic is read", LIMIT, async || {
+        let topics = system.ctl(0, &["topics", "--query", "shop/cart"]).await?.stdout;
+        ensure!(row(&topics, "plimsoll.shop.cart")?.contains(&"ready"), "{topics}");
+        Ok(())
+    })
+    .await?;
+    system.ctl(0, &["topics", "delete", "shop/cart"]).await?;
+    system.ctl(3, &["topics", "delete", "shop/cart"]).await?;
+    wait_until("the deleted topic is gone", LIMIT, async || {
+        let topics = system.ctl(0, &["topics", "--query", "shop/cart"]).await?.stdout;
+        ensure!(!topics.contains("plimsoll.shop.cart"), "{topics}");
+        Ok(())
+    })
+    .await?;
+
+    let policy = async || Ok::<_, anyhow::Error>(system.json("policy").await?["maxPerHost"].clone());
+    system.ctl(0, &["policy", "set", "--max-per-host", "5", "--dry-run"]).await?;
+    ensure!(policy().await? == 200);
+    let set = system.ctl(0, &["policy", "set", "--max-per-host", "5"]).await?;
+    ensure!(set.stderr.contains("would move") && row(&set.stdout, "max-per-host")?.contains(&"5"), "{}", set.stderr);
+    let yaml = system.ctl(0, &["policy", "get", "--output", "yaml"]).await?.stdout;
+    ensure!(yaml.contains("maxPerHost: 5") && yaml.contains("kind: max-per-host"), "{yaml}");
+    system.ctl(2, &["policy", "set", "--max-per-host", "0"]).await?;
+    system.ctl(2, &["policy", "set", "--min-collectors", "9", "--max-collectors", "8"]).await?;
+    system.ctl(0, &["policy", "reset"]).await?;
+    system.ctl(0, &["rebalance"]).await?;
+
+    system.ctl(3, &["collectors", "drain", "nobody"]).await?;
+    system.ctl(3, &["explain", "no/such"]).await?;
+    system.ctl(2, &["topics", "--state", "happy"]).await?;
+    system.ctl(2, &["topics", "add", "nonsense"]).await?;
+    system.ctl(2, &["policy", "set"]).await?;
+    system.ctl(2, &["no-such-command"]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_outlives_the_manager_that_was_asked_and_is_refused_without_a_store() -> Result<()> {
+    let _alone = exclusively().await;
+    let shape = Shape { interceptors: 0, collectors: 1, managers: 2, ..Shape::default() };
+    let mut line = Processes::start(&shape, &[]).await?;
+    let server = |line: &Processes, number: usize| format!("http://{}", line.managers[number].ports[0].address());
+    let known = wait_until("both managers know the collector", Duration::from_secs(60), async || {
+        for number in 0..2 {
+            let all = ctl(&server(&line, number), 0, &["collectors"]).await?.stdout;
+            ensure!(row(&all, "collector-0")?.contains(&"ready"), "{all}");
+        }
+        Ok(())
+    });
+    known.await.with_context(|| line.logs())?;
+    // One of the two does not lead, and takes it all the same.
+    ctl(&server(&line, 0), 0, &["collectors", "cordon", "collector-0"]).await?;
+    ctl(&server(&line, 1), 0, &["topics", "add", "shop/cart"]).await?;
+    for number in 0..2 {
+        line.managers[number].program.kill()?;
+    }
+    for number in 0..2 {
+        line.restart_manager(number).await?;
+    }
+    let kept = wait_until("both know what was asked for", Duration::from_secs(60), async || {
+        for number in 0..2 {
+            let all = ctl(&server(&line, number), 0, &["collectors"]).await?.stdout;
+            ensure!(row(&all, "collector-0")?.contains(&"cordoned"), "{all}");
+            let topics = ctl(&server(&line, number), 0, &["topics"]).await?.stdout;
+            row(&topics, "plimsoll.shop.cart")?;
+        }
+        Ok(())
+    });
+    kept.await.with_context(|| line.logs())?;
+
+    line.etcd.stop()?;
+    let refused = ctl(&server(&line, 0), 6, &["topics", "add", "shop/web"]).await?;
+    ensure!(refused.stderr.contains("nothing was changed"), "{}", refused.stderr);
+    let topics = ctl(&server(&line, 0), 0, &["topics"]).await?.stdout;
+    row(&topics, "plimsoll.shop.cart").context("looking goes on without a store")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn shells_get_completions() -> Result<()> {
+    for (shell, has) in [("bash", "_plimsoll"), ("zsh", "#compdef plimsoll"), ("fish", "complete -c plimsoll")] {
+        let ended = run(&["completions", shell]).await?;
+        ensure!(
+            ended.success && ended.stdout.contains(has) && ended.stdout.contains("uncordon"),
+            "{shell}: {}",
+            ended.stderr
+        );
+    }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub struct Entry {
 pub struct Catalogue {
     /// Sorted by namespace, then name.
     entries: Vec<Arc<Entry>>,
+    /// Sorted: not the order of the entries, as a dot comes after a dash.
+    topics: Vec<Topic>,
     by_id: HashMap<WorkloadId, usize>,
     by_topic: HashMap<Topic, usize>,
 }
@@ -38,13 +40,21 @@ impl Catalogue {
             .collect();
         let by_id = entries.iter().enumerate().map(|(at, entry)| (entry.workload.id.clone(), at)).collect();
         let by_topic = entries.iter().enumerate().map(|(at, entry)| (entry.topic.clone(), at)).collect();
-        Self { entries, by_id, by_topic }
+        let mut topics: Vec<Topic> = entries.iter().map(|entry| entry.topic.clone()).collect();
+        topics.sort_unstable();
+        Self { entries, topics, by_id, by_topic }
     }
 
     /// All workloads, sorted by namespace, then name.
     #[must_use]
     pub fn entries(&self) -> &[Arc<Entry>] {
         &self.entries
+    }
+
+    /// All their topics, sorted.
+    #[must_use]
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
     }
 
     /// The workload of this name.

@@ -7,13 +7,13 @@
 //! * [`wishes`]: what operators have asked for. [`topics`]: the life of topics in the log.
 
 mod arrivals;
-mod awake;
+pub mod awake;
 pub mod decisions;
 pub mod health;
-mod inputs;
+pub mod inputs;
 mod planning;
 mod scaling;
-mod topics;
+pub mod topics;
 mod wishes;
 
 use std::sync::Arc;

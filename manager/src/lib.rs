@@ -14,6 +14,7 @@ mod metrics;
 mod rest;
 mod scaler;
 pub mod told;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,20 +28,21 @@ use plimsoll_wire::resources::Workload;
 use plimsoll_wire::scaler::external_scaler_server::ExternalScalerServer;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::config::Config;
+pub use crate::rest::{BadAccess, RestConfig};
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
 use crate::fleet::Fleet;
 use crate::lead::decisions::Decisions;
-use crate::metrics::{ControlMetrics, ScalerMetrics};
-use crate::rest::Rest;
+use crate::metrics::{ControlMetrics, RestMetrics, ScalerMetrics};
+use crate::rest::{Access, Rest};
 use crate::scaler::Scaler;
 
 /// Why a manager can't run.
@@ -65,6 +67,9 @@ pub enum Error {
     /// The REST server failed.
     #[error("the REST server failed: {0}")]
     Rest(#[source] std::io::Error),
+    /// The REST API can't be reached as configured.
+    #[error("the REST API can't be offered: {0}")]
+    Access(#[from] BadAccess),
     /// A task of its own failed: what it did nobody does any more.
     #[error("a task of the manager failed: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -89,6 +94,7 @@ pub struct Manager {
     config: Config,
     parts: Parts,
     api: TcpListener,
+    access: Access,
     scaler: TcpListener,
     api_addr: SocketAddr,
     scaler_addr: SocketAddr,
@@ -98,12 +104,13 @@ impl Manager {
     /// Opens the listeners; port 0 takes a free one.
     ///
     /// # Errors
-    /// Where one can't be opened, named; where the policy can't be followed.
+    /// Where one can't be opened, named; where the policy can't be followed, or a file that says who may use the API is wrong.
     pub async fn bind(config: Config, parts: Parts) -> Result<Self, Error> {
         config.policy().check()?;
         let (api, api_addr) = listen(config.api_listen, "the REST API (--api-listen)").await?;
         let (scaler, scaler_addr) = listen(config.scaler_listen, "KEDA (--scaler-listen)").await?;
-        Ok(Self { config, parts, api, scaler, api_addr, scaler_addr })
+        let access = Access::read(&config.rest, api_addr)?;
+        Ok(Self { config, parts, api, access, scaler, api_addr, scaler_addr })
     }
 
     /// Where the REST API listens.
@@ -123,12 +130,13 @@ impl Manager {
     /// # Errors
     /// Where a server fails.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { config, parts, api, scaler, api_addr, scaler_addr } = self;
+        let Self { config, parts, api, access, scaler, api_addr, scaler_addr } = self;
         let name = config.name();
         info!(manager = %name, api = %api_addr, scaler = %scaler_addr, "manager is up");
         let mut registry = Registry::default();
         let scaler_metrics = Arc::new(ScalerMetrics::register(&mut registry));
         let control_metrics = Arc::new(ControlMetrics::register(&mut registry));
+        let rest_metrics = Arc::new(RestMetrics::register(&mut registry));
         let board = Arc::new(Board::new(config.activity_window));
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let campaign = parts.store.campaign(&name);
@@ -143,14 +151,35 @@ impl Manager {
             shutdown.clone(),
         ));
         tasks.spawn(listening::listen(name.clone(), parts.store.watch_members(), board.clone(), shutdown.clone()));
-        let rest = Rest {
-            catalogue: catalogue.clone(),
+        let verdicts = Arc::new(ArcSwap::from_pointee(watching::Verdicts::new()));
+        tasks.spawn(watching::watch(watching::Watching {
             board: board.clone(),
             plan: parts.store.watch_plan(),
             members: parts.store.watch_members(),
+            directives: parts.store.watch_directives(),
+            leadership: campaign.leadership(),
+            policy: config.policy(),
+            verdicts: verdicts.clone(),
+            decisions: decisions.clone(),
+            shutdown: shutdown.clone(),
+        }));
+        let rest = Rest {
+            catalogue: catalogue.clone(),
+            board: board.clone(),
+            store: parts.store.clone(),
+            plan: parts.store.watch_plan(),
+            members: parts.store.watch_members(),
+            directives: parts.store.watch_directives(),
             leadership: campaign.leadership(),
             health: parts.store.health(),
+            verdicts,
+            decisions: decisions.clone(),
+            run: rest::run(),
+            trials: Semaphore::new(1),
+            shutdown: shutdown.clone(),
             activity_window: config.activity_window,
+            default_policy: config.policy(),
+            metrics: rest_metrics,
             registry: Arc::new(registry),
         };
         tasks.spawn(lead::run(lead::Leader {
@@ -177,7 +206,7 @@ impl Manager {
             shutdown.clone(),
         );
         let grpc = serve_scaler(service, scaler, shutdown.clone());
-        let http = rest::serve(rest, api, shutdown.clone());
+        let http = rest::serve(rest, access, api, shutdown.clone());
         // The failure of any of them ends the manager: a part that half works is harder to see than one that is gone.
         let all = async {
             tokio::try_join!(

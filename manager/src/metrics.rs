@@ -1,5 +1,7 @@
 //! The manager's own metrics.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -104,6 +106,53 @@ impl ControlMetrics {
         );
         registry.register("store_errors", "Store calls that failed", metrics.store_errors.clone());
         registry.register("log_errors", "Calls to the log's administration that failed", metrics.log_errors.clone());
+        metrics
+    }
+}
+
+/// A gauge of what is no whole number.
+pub type Real = Gauge<f64, AtomicU64>;
+
+/// What the REST API counts, and what it is asked for at each scrape.
+#[derive(Debug)]
+pub struct RestMetrics {
+    /// Requests by call and status.
+    pub requests: Family<[(&'static str, String); 3], Counter>,
+    /// Seconds until an answer began.
+    pub seconds: Histogram,
+    /// Topics by state.
+    pub topics: Family<Labels, Gauge>,
+    /// Frames a second that each collector owns.
+    pub load: Family<Labels, Real>,
+    /// Seconds that each collector is behind the log.
+    pub lag: Family<Labels, Real>,
+    /// The most loaded collector over the mean.
+    pub imbalance: Real,
+}
+
+impl RestMetrics {
+    /// Metrics registered here.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Histogram::new(exponential_buckets(0.000_1, 4.0, 9)),
+            topics: Family::default(),
+            load: Family::default(),
+            lag: Family::default(),
+            imbalance: Real::default(),
+        };
+        let own = registry.sub_registry_with_prefix("plimsoll_api");
+        own.register("requests", "Requests to the REST API, by call and status", metrics.requests.clone());
+        own.register("seconds", "Time until an answer of the REST API began", metrics.seconds.clone());
+        let plan = registry.sub_registry_with_prefix("plimsoll_manager");
+        plan.register("topics", "Topics by state, as this manager sees them", metrics.topics.clone());
+        plan.register("collector_load", "Frames a second of the topics that a collector owns", metrics.load.clone());
+        plan.register("collector_lag_seconds", "How far a collector is behind the log", metrics.lag.clone());
+        plan.register(
+            "load_max_over_mean",
+            "Load of the most loaded collector that is ready, over the mean of those",
+            metrics.imbalance.clone(),
+        );
         metrics
     }
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use plimsoll_wire::collector::Answer;
 use plimsoll_wire::resources::Scaling;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A burst counts once its mean is at least this many times the window's (Knative's panic threshold, 200 %).
 const BURST_RATIO: f64 = 2.0;
 
 /// The values for KEDA, with the terms that they are made of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Told {
     /// Requests in flight to scale on.
@@ -24,7 +25,7 @@ pub struct Told {
 }
 
 /// The greatest of the terms.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Concurrency {
     /// What KEDA gets.
@@ -42,7 +43,7 @@ pub struct Concurrency {
 }
 
 /// A term of the concurrency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ConcurrencyTerm {
     /// The mean over the window.
@@ -54,7 +55,7 @@ pub enum ConcurrencyTerm {
 }
 
 /// The rate, raised while requests are held.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRate {
     /// What KEDA gets, in requests per second.
@@ -68,7 +69,7 @@ pub struct RequestRate {
 }
 
 /// Whether the workload is active.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Activity {
     /// What KEDA gets. Requests that were in flight within the window count too, where this manager has heard of them.

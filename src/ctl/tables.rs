@@ -1,7 +1,12 @@
 //! Answers as tables.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use plimsoll_manager::api::{AssignmentView, CollectorView, TopicView, WorkloadView};
+use plimsoll_manager::api::{
+    AssignmentView, CollectorView, CollectorWish, Decision, ExplainView, PolicyKind, PolicyView, TopicView, TrialView,
+    What, WorkloadView,
+};
 use plimsoll_manager::told::ConcurrencyTerm;
 
 /// Stands for what is not known or not there.
@@ -65,14 +70,15 @@ fn told(one: &WorkloadView) -> String {
 }
 
 pub fn topics(all: &[TopicView]) -> String {
-    let mut table = table(["TOPIC", "WORKLOAD", "STATE", "COLLECTOR", "MOVING TO", "FRAMES/S"], &[5]);
+    let mut table = table(["TOPIC", "WORKLOAD", "STATE", "COLLECTOR", "MOVING TO", "PINNED TO", "FRAMES/S"], &[6]);
     for one in all {
         table.add_row([
             one.topic.clone(),
             or_none(one.workload.as_ref()),
-            one.state.clone(),
+            one.state.to_string(),
             or_none(one.collector.as_ref()),
             or_none(one.incoming.as_ref()),
+            or_none(one.pinned.as_ref()),
             decimal(Some(one.load)),
         ]);
     }
@@ -87,7 +93,7 @@ pub fn collectors(all: &[CollectorView]) -> String {
     for one in all {
         table.add_row([
             one.id.clone(),
-            one.state.clone(),
+            state(one),
             or_none(one.provider.as_ref()),
             one.topics.to_string(),
             one.incoming.to_string(),
@@ -111,4 +117,110 @@ pub fn assignment(plan: &AssignmentView) -> String {
         ]);
     }
     format!("generation {}, leader {}\n{}", plan.generation, plan.leader.as_deref().unwrap_or(NONE), table.trim_fmt())
+}
+
+/// What a collector is, and what was asked of it where that is something else.
+fn state(one: &CollectorView) -> String {
+    match one.wish {
+        Some(CollectorWish::Cordon) if one.state != "cordoned" => format!("{},to-be-cordoned", one.state),
+        Some(CollectorWish::Drain) if one.state != "draining" => format!("{},to-be-drained", one.state),
+        _ => one.state.clone(),
+    }
+}
+
+pub fn policy(policy: &PolicyView) -> String {
+    let mut table = table(["KIND", "MAX PER HOST", "MIN COLLECTORS", "MAX COLLECTORS"], &[1, 2, 3]);
+    let kind = match policy.kind {
+        PolicyKind::MaxPerHost => "max-per-host",
+        PolicyKind::PerProvider => "per-provider",
+    };
+    table.add_row([
+        kind.to_owned(),
+        policy.max_per_host.to_string(),
+        policy.min_collectors.to_string(),
+        policy.max_collectors.to_string(),
+    ]);
+    table.trim_fmt()
+}
+
+pub fn explain(told: &ExplainView) -> String {
+    let mut text = format!("{}\n", told.topic.topic);
+    for sentence in &told.because {
+        text.push_str(&format!("  {sentence}\n"));
+    }
+    if !told.decisions.is_empty() {
+        text.push_str(&format!("\n{}", decisions(told.decisions.iter().rev())));
+    }
+    text
+}
+
+/// Moves by reason, and how it would be in the end.
+pub fn summary(trial: &TrialView) -> String {
+    let mut reasons = BTreeMap::<&str, usize>::new();
+    for planned in &trial.moves {
+        *reasons.entry(&planned.reason).or_default() += 1;
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let of = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let wanted: usize = trial.wanted_collectors.values().sum();
+    let mut text = format!(
+        "{} topics would move{of} in {} rounds; load of the fullest over the mean {:.2}, now {:.2}; {wanted} collectors wanted",
+        trial.total_moves, trial.rounds, trial.after.max_over_mean, trial.before.max_over_mean
+    );
+    if !trial.settled {
+        text.push_str("; more would move after these");
+    }
+    if !trial.unassigned.is_empty() {
+        text.push_str(&format!("; {} topics would be read by nobody", trial.unassigned.len()));
+    }
+    text
+}
+
+pub fn trial(trial: &TrialView) -> String {
+    let mut text = summary(trial);
+    if !trial.moves.is_empty() {
+        let mut table = table(["TOPIC", "FROM", "TO", "WHY", "FRAMES/S"], &[4]);
+        for one in &trial.moves {
+            let why = if one.forced { format!("{}, at once", one.reason) } else { one.reason.clone() };
+            let (from, to) = (or_none(one.from.as_ref()), or_none(one.to.as_ref()));
+            table.add_row([one.topic.clone(), from, to, why, decimal(Some(one.load))]);
+        }
+        text.push_str(&format!("\n\n{}", table.trim_fmt()));
+    }
+    if !trial.obstacles.is_empty() {
+        let mut table = table(["TOPIC", "IN THE WAY"], &[]);
+        for (topic, what) in &trial.obstacles {
+            table.add_row([topic.clone(), what.clone()]);
+        }
+        text.push_str(&format!("\n\n{}", table.trim_fmt()));
+    }
+    text
+}
+
+pub fn decisions<'a>(all: impl Iterator<Item = &'a Decision>) -> String {
+    all.map(|one| format!("{}\n", decision(one))).collect()
+}
+
+/// One line.
+pub fn decision(one: &Decision) -> String {
+    let at = i64::try_from(one.unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let at = at.map_or_else(|| NONE.to_owned(), |at| format!("{at:.3}"));
+    let said = match &one.what {
+        What::Move { topic, from, to, reason, because, forced } => {
+            let how = if *forced { "at once" } else { "when it is warm" };
+            format!("{topic}: {} -> {} {how} ({reason}: {because})", or_none(from.as_ref()), or_none(to.as_ref()))
+        }
+        What::Arrived { topic, collector, seconds } => format!("{topic}: now on {collector}, after {seconds:.1} s"),
+        What::Collector { collector, from, to, because } => {
+            format!("collector {collector}: {} -> {} ({because})", or_none(from.as_ref()), or_none(to.as_ref()))
+        }
+        What::Scale { provider, from, to, because } => {
+            let of = if provider.is_empty() { String::new() } else { format!(" of {provider}") };
+            format!("collectors{of}: {from} -> {to} ({because})")
+        }
+        What::Topic { topic, created, because } => {
+            format!("{topic}: {} ({because})", if *created { "created" } else { "deleted" })
+        }
+    };
+    format!("{at}  generation {}  {said}", one.generation)
 }

@@ -83,6 +83,8 @@ impl Program {
 /// How a `plimsoll` has ended, and what it printed.
 pub(crate) struct Ended {
     pub(crate) success: bool,
+    /// Its exit code; none where a signal ended it.
+    pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -93,6 +95,7 @@ pub(crate) async fn run<S: AsRef<str>>(arguments: &[S]) -> Result<Ended> {
     let output = tokio::time::timeout(START_LIMIT, output).await.context("plimsoll did not end")??;
     Ok(Ended {
         success: output.status.success(),
+        code: output.status.code(),
         stdout: String::from_utf8(output.stdout)?,
         stderr: String::from_utf8(output.stderr)?,
     })

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use plimsoll_scheduler::plan::{CollectorId, Topic};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
+use utoipa::ToSchema;
 
 /// Decisions remembered; the oldest go first. Room for a fleet's topics to move once, at a few hundred bytes each.
 const REMEMBERED: usize = 10_000;
@@ -15,7 +16,7 @@ const REMEMBERED: usize = 10_000;
 const WAITING: usize = 4_096;
 
 /// One decision of the leader.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// Counts this manager's decisions from 1; without gaps.
@@ -30,7 +31,7 @@ pub struct Decision {
 }
 
 /// What was decided, or seen and acted upon.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
 pub enum What {
     /// A topic goes elsewhere.
@@ -109,7 +110,6 @@ impl Default for Decisions {
     }
 }
 
-#[allow(dead_code, reason = "for the REST API's events")]
 impl Decisions {
     /// Remembers decisions, and tells whoever listens.
     pub fn record(&self, generation: u64, decided: impl IntoIterator<Item = What>) {

@@ -1,14 +1,20 @@
 //! What the API shows, put together from what the manager knows.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plimsoll_scheduler::directives::RegisteredTopic;
+use plimsoll_scheduler::plan::Placed;
 use plimsoll_scheduler::store::{Leadership, StoreHealth};
 use plimsoll_wire::resources::Kind;
 use plimsoll_wire::topic::WorkloadId;
 
 use super::Rest;
-use crate::api::{AssignmentView, CollectorView, PlaceView, ReadyView, TopicView, Windows, WorkloadView};
-use crate::board::{Cell, Link, SILENCE};
+use super::known::Known;
+use crate::api::{AssignmentView, CollectorView, PlaceView, ReadyView, TopicState, TopicView, Windows, WorkloadView};
+use crate::board::{Cell, SILENCE};
 use crate::catalogue::Entry;
-use crate::told;
+use crate::told::{self, ConcurrencyTerm};
 
 /// One workload, live.
 pub fn workload(rest: &Rest, entry: &Entry) -> WorkloadView {
@@ -51,71 +57,144 @@ pub fn workload(rest: &Rest, entry: &Entry) -> WorkloadView {
     }
 }
 
-/// All topics that a workload has or the plan knows, sorted.
-pub fn topic_names(rest: &Rest) -> Vec<String> {
-    let catalogue = rest.catalogue.load();
-    let stored = rest.plan.borrow().clone();
-    let mut names: Vec<String> = catalogue.entries().iter().map(|entry| entry.topic.to_string()).collect();
-    names.extend(stored.plan.topics.keys().map(ToString::to_string));
-    names.sort_unstable();
-    names.dedup();
-    names
+/// What KEDA is told of a workload, with the terms, in a sentence.
+pub fn told_in_words(workload: &WorkloadView) -> String {
+    let Some(told) = &workload.told else {
+        let why = workload.unknown_reason.as_deref().unwrap_or("no answer yet");
+        return format!("KEDA gets an error: {why}.");
+    };
+    let (concurrency, rate) = (&told.concurrency, &told.request_rate);
+    let because = match concurrency.because {
+        ConcurrencyTerm::Mean => "the mean over its window",
+        ConcurrencyTerm::Held => "the requests held for a cold start",
+        ConcurrencyTerm::Burst => "a burst in the last tenth of its window",
+    };
+    let active = if told.activity.active { "active" } else { "inactive" };
+    let mut said = format!("KEDA is told: {active}");
+    if let Some(target) = concurrency.target {
+        said.push_str(&format!(
+            "; concurrency {:.2} of {target} a replica, {because} (mean {:.2}, held {}, burst {:.2})",
+            concurrency.value, concurrency.mean, concurrency.held, concurrency.burst
+        ));
+    }
+    if let Some(target) = rate.target {
+        let raised = if rate.raised_for_held { ", raised for held requests" } else { "" };
+        said.push_str(&format!(
+            "; {:.2} requests a second of {target} a replica{raised} (mean {:.2})",
+            rate.value, rate.mean
+        ));
+    }
+    said.push('.');
+    said
 }
 
-/// One topic.
-pub fn topic(rest: &Rest, topic: &str) -> TopicView {
-    let catalogue = rest.catalogue.load();
-    let entry = catalogue.of_topic(topic);
-    let stored = rest.plan.borrow().clone();
-    let placed = stored.plan.topics.get(topic);
-    let owner = placed.and_then(|placed| placed.placement.owner.clone());
-    let incoming = placed.and_then(|placed| placed.placement.incoming.clone());
-    let cell = rest.board.cell(&topic.into());
-    let state = match (entry, &owner, &incoming) {
-        (None, ..) => "retired",
-        (_, None, _) => "unassigned",
-        (_, _, Some(_)) => "moving",
-        (_, Some(owner), None) => settled(&cell, owner),
-    };
-    let id = entry.map(|entry| entry.workload.id.clone()).or_else(|| WorkloadId::from_topic(topic));
-    TopicView {
-        topic: topic.to_owned(),
-        workload: id.map(|id| id.to_string()),
-        provider: entry.map(|entry| entry.workload.provider.clone()),
-        collector: owner,
-        incoming,
-        state: state.to_owned(),
-        load: cell.frames_per_second(),
-        reason: placed.map(|placed| placed.reason.clone()),
+/// One topic, and what is known about it.
+pub struct About<'a> {
+    topic: &'a str,
+    entry: Option<&'a Arc<Entry>>,
+    placed: Option<&'a Placed>,
+    registered: Option<&'a RegisteredTopic>,
+    pinned: Option<&'a String>,
+    removing: bool,
+}
+
+impl<'a> About<'a> {
+    pub fn new(known: &'a Known, topic: &'a str) -> Self {
+        let directives = &known.directives.directives;
+        Self {
+            topic,
+            entry: known.catalogue.of_topic(topic),
+            placed: known.stored.plan.topics.get(topic),
+            registered: directives.registered.get(topic),
+            pinned: directives.pins.get(topic),
+            removing: directives.removed.contains(topic),
+        }
+    }
+
+    /// Whose frames it has; none for a name that was shortened and whose workload is gone.
+    pub fn workload(&self) -> Option<WorkloadId> {
+        let described = self.entry.map(|entry| entry.workload.id.clone());
+        let registered = || self.registered.and_then(|registered| registered.workload.parse().ok());
+        described.or_else(registered).or_else(|| WorkloadId::from_topic(self.topic))
+    }
+
+    pub fn provider(&self) -> Option<&'a String> {
+        let described = self.entry.map(|entry| &entry.workload.provider);
+        described
+            .or(self.registered.map(|registered| &registered.provider))
+            .or(self.placed.map(|placed| &placed.provider))
+    }
+
+    fn owner(&self) -> Option<&'a String> {
+        self.placed.and_then(|placed| placed.placement.owner.as_ref())
+    }
+
+    fn incoming(&self) -> Option<&'a String> {
+        self.placed.and_then(|placed| placed.placement.incoming.as_ref())
+    }
+
+    /// Whether the collector answers for it, or is about to.
+    pub fn is_read_by(&self, collector: &str) -> bool {
+        [self.owner(), self.incoming()].into_iter().flatten().any(|reader| reader == collector)
+    }
+
+    pub fn state(&self, rest: &Rest) -> TopicState {
+        if self.removing {
+            return TopicState::Removing;
+        }
+        let wanted = self.entry.is_some() || self.registered.is_some();
+        match (wanted, self.owner(), self.incoming()) {
+            (false, ..) => TopicState::Retired,
+            (_, None, _) => TopicState::Unassigned,
+            (_, _, Some(_)) => TopicState::Moving,
+            (_, Some(owner), None) => settled(&rest.board.cell(&self.topic.into()), owner),
+        }
+    }
+
+    pub fn view(&self, rest: &Rest) -> TopicView {
+        TopicView {
+            topic: self.topic.to_owned(),
+            workload: self.workload().map(|id| id.to_string()),
+            provider: self.provider().cloned(),
+            collector: self.owner().cloned(),
+            incoming: self.incoming().cloned(),
+            pinned: self.pinned.cloned(),
+            state: self.state(rest),
+            registered: self.registered.is_some(),
+            dedicated: self.registered.is_some_and(|registered| registered.dedicated),
+            load: rest.board.cell(&self.topic.into()).frames_per_second(),
+            reason: self.placed.map(|placed| placed.reason.clone()),
+        }
     }
 }
 
-fn settled(cell: &Cell, owner: &str) -> &'static str {
+fn settled(cell: &Cell, owner: &str) -> TopicState {
     if cell.best().is_ok() {
-        "ready"
+        TopicState::Ready
     } else if cell.warm_on(owner) {
-        "unknown"
+        TopicState::Unknown
     } else {
-        "warming"
+        TopicState::Warming
     }
 }
 
 /// All collectors, registered or heard, sorted.
-pub fn collectors(rest: &Rest) -> Vec<CollectorView> {
-    let members = rest.members.borrow().clone();
-    let stored = rest.plan.borrow().clone();
+pub fn collectors(rest: &Rest, known: &Known) -> Vec<CollectorView> {
+    let (members, verdicts) = (&known.members, rest.verdicts.load());
     let mut views: Vec<CollectorView> = rest
         .board
         .links()
         .iter()
         .map(|link| {
             let member = members.get(&*link.collector);
-            let state = link.state();
+            let (state, verdict) = (link.state(), verdicts.get(&*link.collector));
             CollectorView {
                 id: link.collector.to_string(),
                 address: member.map(|member| member.address.clone()),
                 provider: member.map(|member| member.provider.clone()),
-                state: state_of(link, member.is_some()).to_owned(),
+                state: verdict.map_or("joining", |verdict| verdict.state.name()).to_owned(),
+                because: verdict.map(|verdict| verdict.because.clone()),
+                wish: known.directives.directives.collectors.get(&*link.collector).map(|asked| (*asked).into()),
                 topics: 0,
                 incoming: 0,
                 load: 0.0,
@@ -125,7 +204,7 @@ pub fn collectors(rest: &Rest) -> Vec<CollectorView> {
             }
         })
         .collect();
-    for (topic, placed) in &stored.plan.topics {
+    for (topic, placed) in &known.stored.plan.topics {
         let at = |views: &[CollectorView], id: &Option<String>| {
             id.as_ref().and_then(|id| views.binary_search_by(|view| view.id.cmp(id)).ok())
         };
@@ -140,20 +219,9 @@ pub fn collectors(rest: &Rest) -> Vec<CollectorView> {
     views
 }
 
-fn state_of(link: &Link, registered: bool) -> &'static str {
-    let silent = link.silent_for() > SILENCE;
-    match (link.ever_heard(), silent, registered) {
-        (true, false, _) => "ready",
-        (false, _, true) => "joining",
-        (_, true, true) => "silent",
-        _ => "lost",
-    }
-}
-
 /// The whole plan.
-pub fn assignment(rest: &Rest) -> AssignmentView {
-    let stored = rest.plan.borrow().clone();
-    let topics = stored.plan.topics.iter().map(|(topic, placed)| {
+pub fn assignment(rest: &Rest, known: &Known) -> AssignmentView {
+    let topics = known.stored.plan.topics.iter().map(|(topic, placed)| {
         let place = PlaceView {
             owner: placed.placement.owner.clone(),
             incoming: placed.placement.incoming.clone(),
@@ -161,10 +229,11 @@ pub fn assignment(rest: &Rest) -> AssignmentView {
         };
         (topic.to_string(), place)
     });
-    AssignmentView { generation: stored.plan.generation, leader: leader(rest), topics: topics.collect() }
+    AssignmentView { generation: known.stored.plan.generation, leader: leader(rest), topics: topics.collect() }
 }
 
-fn leader(rest: &Rest) -> Option<String> {
+/// Who leads, where that is known.
+pub fn leader(rest: &Rest) -> Option<String> {
     match &*rest.leadership.borrow() {
         Leadership::Leader(term) => Some(term.leader.clone()),
         Leadership::Follower { leader } => leader.clone(),
@@ -191,4 +260,32 @@ pub fn ready(rest: &Rest) -> ReadyView {
     }
     // Unknown is an honest answer, and KEDA must reach it: nothing here takes the manager out of its Service.
     ReadyView { ready: true, leading: matches!(*rest.leadership.borrow(), Leadership::Leader(_)), reasons }
+}
+
+/// Sets the gauges that are known by looking: what every topic weighs is too much to keep count of while nobody asks.
+pub fn measure(rest: &Rest) {
+    let known = Known::now(rest);
+    let metrics = &rest.metrics;
+    let mut states = BTreeMap::<TopicState, i64>::new();
+    for topic in known.topics() {
+        *states.entry(About::new(&known, topic).state(rest)).or_default() += 1;
+    }
+    for state in TopicState::ALL {
+        let count = states.get(&state).copied().unwrap_or(0);
+        metrics.topics.get_or_create(&[("state", state.to_string())]).set(count);
+    }
+    metrics.load.clear();
+    metrics.lag.clear();
+    let (mut most, mut sum, mut ready) = (0.0_f64, 0.0_f64, 0_u32);
+    for one in collectors(rest, &known) {
+        metrics.load.get_or_create(&[("collector", one.id.clone())]).set(one.load);
+        metrics.lag.get_or_create(&[("collector", one.id.clone())]).set(one.lag_seconds);
+        if one.state == "ready" {
+            most = most.max(one.load);
+            sum += one.load;
+            ready += 1;
+        }
+    }
+    let mean = sum / f64::from(ready.max(1));
+    metrics.imbalance.set(if mean > 0.0 { most / mean } else { 1.0 });
 }

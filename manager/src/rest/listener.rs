@@ -1,0 +1,120 @@
+//! Clients of the REST API: accepts them, over TLS where that is configured, and serves them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::tls::Tls;
+
+/// Connections at once; further ones wait in the system's queue. Dashboards and scripts have a handful each.
+const CONNECTIONS: usize = 1_024;
+/// From the first byte to the end of a TLS handshake, and of a request's head.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After a failure to accept (no descriptors left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who a request comes from.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The names in its certificate, where it has shown one that was found good.
+    pub certificate: Option<Arc<[String]>>,
+}
+
+/// Serves until shutdown, then until the requests in work have been answered.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    routes: Router,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let tasks = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = room.clone().acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!("the REST API can't accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (tls, routes, shutdown) = (tls.clone(), routes.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            connection(stream, address, tls, routes, shutdown).await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    routes: Router,
+    shutdown: CancellationToken,
+) {
+    // Only speed is lost without it.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return http(stream, Peer { address, certificate: None }, routes, shutdown).await;
+    };
+    let handshake = tokio::time::timeout(PATIENCE, TlsAcceptor::from(tls.current()).accept(stream));
+    let handshake = tokio::select! {
+        () = shutdown.cancelled() => return,
+        handshake = handshake => handshake,
+    };
+    match handshake {
+        Ok(Ok(stream)) => {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let certificate = certificate.map(|certificate| super::tls::names(certificate).into());
+            http(stream, Peer { address, certificate }, routes, shutdown).await;
+        }
+        Ok(Err(error)) => debug!("no TLS with {address} on the REST API: {error}"),
+        Err(_) => debug!("no TLS with {address} on the REST API: it took too long"),
+    }
+}
+
+/// One connection's requests.
+async fn http<S>(stream: S, peer: Peer, routes: Router, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let address = peer.address;
+    let service = TowerToHyperService::new(routes.layer(axum::Extension(peer)));
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).half_close(true);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!("a connection of {address} to the REST API broke: {error}");
+    }
+}
