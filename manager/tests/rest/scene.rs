@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Parser as _;
+use plimsoll_manager::fleet::Given;
 use plimsoll_manager::{Config, Error, Manager, Parts};
 use plimsoll_scheduler::directives::Directives;
 use plimsoll_scheduler::store::{Member, MemoryStore, Registration, Store};
@@ -95,7 +96,12 @@ impl Scene {
 
     async fn on(store: Arc<MemoryStore>, flags: &[&str]) -> Self {
         let (workloads, receiver) = watch::channel(Arc::new(vec![workload("web", "aws"), workload("api", "gcp")]));
-        let parts = Parts { log: Arc::new(MemoryLog::new()), store: store.clone(), workloads: receiver };
+        let parts = Parts {
+            log: Arc::new(MemoryLog::new()),
+            store: store.clone(),
+            workloads: receiver,
+            fleet: Arc::new(Given),
+        };
         let manager = Manager::bind(config(flags), parts).await.unwrap();
         let address = manager.api_addr();
         let shutdown = CancellationToken::new();
@@ -107,7 +113,12 @@ impl Scene {
     /// Why a manager with these flags does not start.
     pub async fn refused(flags: &[&str]) -> String {
         let (_sender, workloads) = watch::channel(Arc::default());
-        let parts = Parts { log: Arc::new(MemoryLog::new()), store: Arc::new(MemoryStore::new()), workloads };
+        let parts = Parts {
+            log: Arc::new(MemoryLog::new()),
+            store: Arc::new(MemoryStore::new()),
+            workloads,
+            fleet: Arc::new(Given),
+        };
         Manager::bind(config(flags), parts).await.expect_err("it starts").to_string()
     }
 
