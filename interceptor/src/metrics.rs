@@ -52,6 +52,8 @@ pub(crate) struct Metrics {
     pub(crate) panics: Counter,
     /// Clients' connections now.
     pub(crate) clients: Gauge,
+    /// Those of them that wait for a request and hold nothing but their socket.
+    pub(crate) parked: Gauge,
     /// TLS to clients.
     pub(crate) tls: TlsMetrics,
     /// 1 while the files of TLS to workloads can't be used as they are.
@@ -99,6 +101,8 @@ impl Metrics {
         let help = "1 while no client is accepted because there are as many as may be";
         prefixed.register("accept_paused", help, self.accept_paused.clone());
         prefixed.register("client_connections", "Clients' connections now", self.clients.clone());
+        let help = "Clients' connections that wait for a request and hold no buffers";
+        prefixed.register("parked_client_connections", help, self.parked.clone());
         let help = "Idle connections to endpoints that are kept for reuse, as of the last second";
         prefixed.register("upstream_idle_connections", help, self.pooled.clone());
         let help = "1 while the files of TLS to workloads can't be used as they are; what they held before is";

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod crowd;
 pub(crate) mod gate;
 pub(crate) mod listener;
+pub(crate) mod parking;
 pub(crate) mod serving;
 pub(crate) mod threads;
 pub(crate) mod tls;

@@ -39,6 +39,8 @@ pub(crate) struct Client {
     write_blocked: AtomicBool,
     /// Something has been written since the last sweep.
     wrote: AtomicBool,
+    /// Something was to be written, and it is not known that all of it has been.
+    unflushed: AtomicBool,
     /// Sweeps so far: a clock that costs a request nothing.
     sweeps: AtomicU32,
     /// Requests so far.
@@ -91,6 +93,7 @@ impl Client {
             orders: AtomicU8::new(Order::Serve as u8),
             write_blocked: AtomicBool::new(false),
             wrote: AtomicBool::new(false),
+            unflushed: AtomicBool::new(false),
             sweeps: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             taken_back: AtomicU32::new(0),
@@ -100,6 +103,11 @@ impl Client {
     /// How it asked, for `X-Forwarded-Proto`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
+    }
+
+    /// Whether it came in over TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Where it comes from, by its connection and not by what proxies before it say.
@@ -142,6 +150,17 @@ impl Client {
     /// Whether it has taken nothing since the last sweep though there is something for it.
     pub(crate) fn is_stalled(&self) -> bool {
         !self.wrote.swap(false, Relaxed) && self.write_blocked.load(Relaxed)
+    }
+
+    /// Requests so far.
+    pub(crate) fn begun(&self) -> u32 {
+        self.begun.load(Relaxed)
+    }
+
+    /// Whether everything that has been read of it has been answered, and every answer written: whoever speaks HTTP on it has
+    /// nothing that is not in the stream.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.requests.load(Relaxed) == 0 && !self.unflushed.load(Relaxed) && self.news.is_at_rest()
     }
 
     fn wrote<T>(&self, outcome: &Poll<T>) {
@@ -243,6 +262,16 @@ impl ClientStream {
         Self { stream, client }
     }
 
+    /// The socket itself.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.stream.socket()
+    }
+
+    /// Ready when there is something to read, an end or a failure included.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket().poll_read_ready(cx).map(drop)
+    }
+
     fn has_hung_up(&self) -> bool {
         let ready = self.stream.socket().ready(Interest::READABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
@@ -261,6 +290,7 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.client.unflushed.store(true, Relaxed);
         let outcome = match &mut this.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -275,7 +305,7 @@ impl AsyncWrite for ClientStream {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has hung up")));
         }
         let this = self.get_mut();
-        match &mut this.stream {
+        let outcome = match &mut this.stream {
             // A socket keeps nothing back.
             Transport::Plain(_) => Poll::Ready(Ok(())),
             Transport::Tls(stream) => {
@@ -284,7 +314,10 @@ impl AsyncWrite for ClientStream {
                 this.client.wrote(&outcome);
                 outcome
             }
-        }
+        };
+        // hyper flushes when it has nothing more to write.
+        this.client.unflushed.store(outcome.is_pending(), Relaxed);
+        outcome
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -123,6 +123,16 @@ impl<S> Gate<S> {
         self.found(found.fault);
     }
 
+    /// The stream behind it.
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Whether every byte that has come was handed on and belongs to a whole request, or nothing has come.
+    fn is_at_rest(&self) -> bool {
+        self.inspector.is_between_requests() && self.kept.is_empty() && self.sign.is_empty() && !self.broken
+    }
+
     /// Hands on what may be handed on without reading more.
     fn hand_on(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         if self.passed > 0 {
@@ -178,34 +188,43 @@ impl<S: AsyncRead + Unpin> Gate<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+impl<S: AsyncRead + Unpin> Gate<S> {
+    fn poll_let_in(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            this.hear(cx);
-            if this.hand_on(buf) {
+            self.hear(cx);
+            if self.hand_on(buf) {
                 return Poll::Ready(Ok(()));
             }
-            if this.broken {
+            if self.broken {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the body is faulty")));
             }
-            if this.client.news.fault().is_some() {
+            if self.client.news.fault().is_some() {
                 // The request in its place was the last. An end here would be taken for a client that has hung up; the
                 // connection ends with the answer, so nobody has to be woken.
                 return Poll::Pending;
             }
-            if this.inspector.is_open() && this.kept.is_empty() {
-                return Pin::new(&mut this.stream).poll_read(cx, buf);
+            if self.inspector.is_open() && self.kept.is_empty() {
+                return Pin::new(&mut self.stream).poll_read(cx, buf);
             }
-            if this.inspector.is_undecided() && this.kept.len() >= MAX_AHEAD {
+            if self.inspector.is_undecided() && self.kept.len() >= MAX_AHEAD {
                 return Poll::Pending;
             }
             let before = buf.filled().len();
-            let read = ready!(if this.kept.is_empty() { this.poll_in_place(cx, buf) } else { this.poll_more(cx) })?;
+            let read = ready!(if self.kept.is_empty() { self.poll_in_place(cx, buf) } else { self.poll_more(cx) })?;
             if read == 0 || buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = this.poll_let_in(cx, buf);
+        let rests = outcome.is_pending() && this.is_at_rest();
+        this.client.news.rests(rests.then(|| this.inspector.requests()));
+        outcome
     }
 }
 

@@ -1,9 +1,9 @@
 //! A client's connection being served.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,6 +20,7 @@ use tracing::debug;
 use super::client::{Client, ClientStream, Order, Transport};
 use super::gate::Gate;
 use super::listener::{Accepted, Entrance};
+use super::parking::{Home, Lent, anything_comes};
 use super::worker::{Settings, Worker};
 use crate::proxy::{self, ResponseBody};
 
@@ -43,7 +44,11 @@ pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder
     // hyper would make a timer for each request; the thread's sweep does it for all connections at once.
     // The limits of a head are the gate's business: hyper refuses without a word.
     let most = settings.head;
-    protocol.http1().header_read_timeout(None).max_buf_size(most.bytes + SPARE_BYTES).max_headers(most.fields);
+    protocol.http1().header_read_timeout(None).max_buf_size(most.bytes + SPARE_BYTES);
+    // Told a number, hyper fills room for so many fields with nothing before it reads a head, which costs a thousand instructions.
+    if most.fields > HYPERS_FIELDS {
+        protocol.http1().max_headers(most.fields);
+    }
     protocol
         .http2()
         .timer(TokioTimer::new())
@@ -61,6 +66,9 @@ pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder
     protocol
 }
 
+/// Header fields that hyper has room for of itself.
+const HYPERS_FIELDS: usize = 100;
+
 /// More than the longest head that gets through the gate, in bytes.
 const SPARE_BYTES: usize = 8192;
 
@@ -77,23 +85,46 @@ const HTTP2_PING: std::time::Duration = std::time::Duration::from_secs(30);
 pub(crate) struct Served {
     pub(crate) client: Arc<Client>,
     waker: RefCell<Option<Waker>>,
+    /// It came to rest, and the thread will look whether it stays there.
+    is_watched: Cell<bool>,
+    /// Requests so far, when it was looked at.
+    begun: Cell<u32>,
+    /// It has been at rest for long enough.
+    shall_park: Cell<bool>,
 }
 
 impl Served {
     /// A connection that has not been polled yet.
     pub(crate) fn new(client: Arc<Client>) -> Rc<Self> {
-        Rc::new(Self { client, waker: RefCell::default() })
+        let (is_watched, begun, shall_park) = <(Cell<bool>, Cell<u32>, Cell<bool>)>::default();
+        Rc::new(Self { client, waker: RefCell::default(), is_watched, begun, shall_park })
     }
 
     /// Tells the connection what to do, now.
     pub(crate) fn order(&self, order: Order) {
         self.client.order(order);
+        self.wake();
+    }
+
+    /// A look at a connection that came to rest: whether there has to be another one. One that has rested since the last is parked.
+    pub(crate) fn looked_at(&self) -> bool {
+        let begun = self.client.begun();
+        let (rests, used) = (self.client.is_at_rest(), self.begun.replace(begun) != begun);
+        if rests && !used {
+            self.shall_park.set(true);
+            self.wake();
+        }
+        self.is_watched.set(rests && used);
+        rests && used
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
     }
 
-    fn will_be_woken(&self, waker: &Waker) {
+    pub(super) fn will_be_woken(&self, waker: &Waker) {
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
@@ -111,30 +142,59 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, served: Rc<Ser
             None => return,
         },
     };
-    let client = served.client.clone();
+    let client = &served.client;
+    let stream = ClientStream::new(stream, client.clone());
+    let mut gate = Box::new(Gate::new(stream, client.clone(), worker.settings.head));
+    // What came together with the end of a TLS handshake is in the stream already, and the socket says nothing of it.
+    let mut has_come = client.is_secure() || anything_comes(&worker, &served, &mut gate).await;
+    while has_come {
+        let (home, lent) = Home::lend(gate);
+        // In a box that is gone while the connection is parked.
+        Box::pin(speak(&worker, &served, lent)).await;
+        match home.back().filter(|_| served.shall_park.take()) {
+            Some(back) => gate = back,
+            None => return,
+        }
+        has_come = anything_comes(&worker, &served, &mut gate).await;
+    }
+}
+
+/// Speaks HTTP until the connection ends, or is to be parked.
+async fn speak(worker: &Rc<Worker>, served: &Rc<Served>, stream: Lent<Gate<ClientStream>>) {
+    let client = &served.client;
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
         service_fn(move |request: Request<Incoming>| {
-            let response = proxy::answer(worker.clone(), client.clone(), request);
+            // hyper has room for it in each connection, and moves it about: it must be small.
+            let response = Box::pin(proxy::answer(worker.clone(), client.clone(), request));
             async { Ok::<Response<ResponseBody>, Infallible>(response.await) }
         })
     };
-    let stream = ClientStream::new(stream, client.clone());
-    let io = TokioIo::new(Gate::new(stream, client.clone(), worker.settings.head));
-    let mut connection = std::pin::pin!(worker.protocol.serve_connection_with_upgrades(io, service));
+    let mut connection = pin!(worker.protocol.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    served.shall_park.set(false);
     let mut finishing = false;
     let outcome = std::future::poll_fn(|cx: &mut Context<'_>| {
         served.will_be_woken(cx.waker());
-        match client.ordered() {
-            Order::Serve => {}
-            Order::Finish if finishing => {}
-            Order::Finish => {
-                finishing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            Order::Cut => return Poll::Ready(Ok(())),
+        if client.ordered() == Order::Cut {
+            return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut connection).as_mut().poll(cx)
+        if served.shall_park.get() {
+            if client.is_at_rest() {
+                return Poll::Ready(Ok(()));
+            }
+            served.shall_park.set(false);
+        }
+        let mut outcome = connection.as_mut().poll(cx);
+        if outcome.is_pending() && client.ordered() == Order::Finish && !std::mem::replace(&mut finishing, true) {
+            // Only now: what has come already is read, and answered.
+            connection.as_mut().graceful_shutdown();
+            outcome = connection.as_mut().poll(cx);
+        }
+        if outcome.is_pending() && !served.is_watched.get() && client.is_at_rest() {
+            served.is_watched.set(true);
+            worker.came_to_rest(served);
+        }
+        outcome
     });
     if let Err(error) = outcome.await {
         debug!("a client's connection broke: {error}");

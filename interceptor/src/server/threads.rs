@@ -16,6 +16,7 @@ use tracing::{error, warn};
 
 use super::crowd::Crowd;
 use super::listener::{Accepted, Entrances, Listeners};
+use super::parking::LOOK;
 use super::worker::{SWEEP, Settings, Worker};
 use crate::metrics::Metrics;
 use crate::routes::Table;
@@ -135,6 +136,8 @@ async fn run(
     let worker = Worker::new(settings, metrics, table, trust, stops.leaving.clone());
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stops.drain.cancelled() => break,
@@ -151,6 +154,7 @@ async fn run(
                 Ok(accepted) => worker.serve(accepted),
                 Err(error) => warn!("can't take a connection over: {error}"),
             },
+            _ = look.tick() => worker.park(),
             now = sweep.tick() => {
                 worker.sweep(now);
                 peers.counts[peers.own].store(worker.clients(), Relaxed);

@@ -27,6 +27,7 @@ mod http2_abuse;
 mod line;
 mod logs;
 mod otlp;
+mod parking;
 mod placeholder;
 mod prometheus;
 mod protocols;

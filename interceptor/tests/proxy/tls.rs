@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::certs::{Authority, Pair, connect};
 use crate::client::Client;
 use crate::logs;
+use crate::parking::until_parked;
 use crate::scene::{Scene, until_within};
 use crate::upstream::Upstream;
 
@@ -310,4 +311,22 @@ impl rustls::client::danger::ServerCertVerifier for Anything {
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+#[tokio::test]
+async fn a_parked_connection_is_answered_again() {
+    let secured = Secured::start(|_, _| {}).await;
+    secured.ready().await;
+    let mut client = secured.client().await;
+    for _ in 0..2 {
+        client.send(GET).await;
+        assert_eq!(client.response().await.status, 200);
+        until_parked(&secured.scene, 1).await;
+    }
+    client.send(&GET.repeat(2)).await;
+    assert_eq!([client.response().await.status, client.response().await.status], [200, 200]);
+    until_parked(&secured.scene, 1).await;
+    let stopping = tokio::spawn(secured.scene.stop());
+    assert!(client.is_closed().await);
+    stopping.await.unwrap().unwrap();
 }

@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 
 use super::Fault;
 
+/// More requests than there ever are.
+const NOT_AT_REST: u64 = u64::MAX;
+
 /// All on one thread: the types are those of many only because an upgraded stream must be `Send`.
 #[derive(Debug, Default)]
 pub(crate) struct News {
@@ -17,6 +20,8 @@ pub(crate) struct News {
     too_late: AtomicBool,
     /// Requests answered so far.
     answered: AtomicU64,
+    /// Requests let in as a whole, while nothing more has come; none is [`NOT_AT_REST`].
+    let_in: AtomicU64,
     changes: AtomicBool,
     is_waiting: AtomicBool,
     waiting: Mutex<Option<Waker>>,
@@ -49,6 +54,16 @@ impl News {
 
     pub(super) fn in_head(&self, is_so: bool) {
         self.in_head.store(is_so, Relaxed);
+    }
+
+    /// Nothing more has come after so many whole requests; or something has, and is not whole.
+    pub(super) fn rests(&self, requests: Option<u64>) {
+        self.let_in.store(requests.unwrap_or(NOT_AT_REST), Relaxed);
+    }
+
+    /// Whether all that came has been let in, was whole requests, and has been answered.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.let_in.load(Relaxed) == self.answered.load(Relaxed)
     }
 
     /// A request has been answered, and the protocol changes or not.
