@@ -1,10 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::cmp::Reverse;
+
 use http::HeaderValue;
-use plimsoll_wire::resources::{Backend, Port, Rule};
+use plimsoll_wire::resources::{Backend, HeaderRule, Port, Rule};
 use plimsoll_wire::topic::WorkloadId;
 use proptest::prelude::*;
 
+use super::build::rank;
 use super::*;
 
 fn workload(name: &str, rules: Vec<Rule>, created: Option<&str>) -> Workload {
@@ -183,4 +186,48 @@ proptest! {
         let index = Index::new(table.iter().map(|workload| (workload, workload.id.name.clone())));
         prop_assert_eq!(index.find(host, path, &given).cloned(), naive(&table, host, path, &given));
     }
+
+    /// Enough of them that nodes have more children than lie in place, and that keys share slots.
+    #[test]
+    fn so_it_does_among_many_hosts_and_paths(
+        rules in prop::collection::vec((some_host(), some_path(), some_demand()), 1..300),
+        asked in prop::collection::vec((some_host(), some_path(), some_path(), 0..4_usize), 1..100),
+    ) {
+        let table: Vec<Workload> = rules.iter().enumerate().map(|(i, (host, path, demand))| {
+            workload(&format!("w{i}"), vec![rule(&[host.as_str()], &[path.as_str()], demand)], None)
+        }).collect();
+        let index = Index::new(table.iter().map(|workload| (workload, workload.id.name.clone())));
+        for (host, path, below, version) in &asked {
+            let (host, path) = (host.replace('*', "any"), format!("{path}{below}"));
+            let given = headers(&[("x-version", ["0", "1", "2", "3"][*version])]);
+            prop_assert_eq!(index.find(&host, &path, &given).cloned(), naive(&table, &host, &path, &given), "{} {}", host, path);
+        }
+    }
+}
+
+fn some_host() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (0..40).prop_map(|n| format!("h{n}.a.test")),
+        (0..12).prop_map(|n| format!("*.h{n}.a.test")),
+        (0..12).prop_map(|n| format!("b.h{n}.a.test")),
+        Just("*.test".to_owned()),
+        Just("*".to_owned()),
+    ]
+}
+
+fn some_path() -> impl Strategy<Value = String> {
+    prop::collection::vec(0..14, 0..4).prop_map(|segments| {
+        segments.iter().fold("/".to_owned(), |path, n| format!("{}/s{n}", path.trim_end_matches('/')))
+    })
+}
+
+fn some_demand() -> impl Strategy<Value = Vec<(&'static str, Option<&'static str>)>> {
+    prop::sample::select(vec![
+        vec![],
+        vec![],
+        vec![("X-Version", Some("1"))],
+        vec![("x-version", Some("2"))],
+        vec![("x-version", None)],
+        vec![("x-version", None), ("x-other", Some("1"))],
+    ])
 }
