@@ -61,7 +61,7 @@ pub enum Error {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The system refuses a thread.
-    #[error("can't start the proxying threads: {0}")]
+    #[error("can't start the threads: {0}")]
     Threads(#[source] io::Error),
     /// Traces can't be sent as the settings say.
     #[error(transparent)]
@@ -136,7 +136,8 @@ impl Interceptor {
         let publisher = Publisher::new(publishing, ledger.clone(), log, published);
         endpoints.metrics().register(registry.sub_registry_with_prefix("interceptor"));
         let mut tables = Tables::new(config.clone(), ledger.clone(), endpoints.clone(), metrics.clone());
-        tables.apply(resources.borrow_and_update().clone());
+        let workloads = resources.borrow_and_update().clone();
+        tables.begin(workloads).await;
         let registry = Arc::new(RwLock::new(registry));
         Ok(Self {
             config,
@@ -211,6 +212,7 @@ impl Interceptor {
         let stops = Stops::default();
         let _abort_when_dropped = stops.abort.clone().drop_guard();
         let table = tables.current();
+        let routes = tables.start().map_err(Error::Threads)?;
         let (observer, telling) = Observer::start(&config, &metrics, access_log.0)?;
         let settings = Settings::new(&config, count, observer);
         let most = if config.max_connections == 0 { crowd::default_most() } else { config.max_connections };
@@ -227,13 +229,13 @@ impl Interceptor {
         let published = tasks.spawn(publisher.run(publishing.clone()));
         let probe_timeout = config.probe_endpoints.then_some(config.connect_timeout);
         tasks.spawn(endpoints.clone().keep(probe_timeout, serving.clone()));
-        tasks.spawn(tables.follow(resources, serving.clone()));
+        tasks.spawn(routes.follow(resources, serving.clone()));
         tasks.spawn(upstream_tls.follow(metrics.upstream_tls_problems.clone(), serving.clone()));
         if let Some(certificates) = certificates {
             tasks.spawn(certificates.follow(serving.clone()));
         }
         let ready = Arc::new(AtomicBool::new(true));
-        let routes = table.load().workloads.len();
+        let workloads = table.load().workloads.len();
         let pages = Admin {
             ready: ready.clone(),
             registry,
@@ -247,7 +249,7 @@ impl Interceptor {
         tasks.spawn(admin::serve(admin, pages, serving.clone()));
         tasks.close();
         let (version, name) = (env!("CARGO_PKG_VERSION"), &config.interceptor_name);
-        info!(version, name, %proxy_addr, ?proxy_tls_addr, %admin_addr, threads = count, routes, "the interceptor serves");
+        info!(version, name, %proxy_addr, ?proxy_tls_addr, %admin_addr, threads = count, routes = workloads, "the interceptor serves");
 
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

@@ -1,21 +1,24 @@
 //! The routes of now: which workload a request belongs to, and all that its handling needs of it.
+//!
+//! A table of routes never changes: `making` makes a new one when the resources change, with the routes of the old one that are
+//! still right, and `maker` is the thread that does so, and that frees the old one.
 
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
+mod maker;
+mod making;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use plimsoll_wire::resources::{Affinity, Workload};
-use plimsoll_wire::topic::WorkloadId;
-use tokio::sync::watch;
+use plimsoll_wire::resources::Workload;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use making::Tables;
 
 use crate::cold_start::ColdStart;
 use crate::config::Config;
-use crate::endpoints::{Ejection, EndpointSet, Endpoints, Options, Sessions};
-use crate::ledger::{Ledger, Totals};
-use crate::metrics::{Metrics, RouteMetrics};
+use crate::endpoints::{EndpointSet, Sessions};
+use crate::ledger::Totals;
+use crate::metrics::RouteMetrics;
 use crate::proxy::BodyLimits;
 use crate::routing::Index;
 use crate::static_routes::StaticRoutes;
@@ -23,10 +26,6 @@ use crate::upstream::Backend;
 
 /// How long a request waits before it goes to the fallback, where nobody says (the add-on's time).
 const FALLBACK_AFTER: Duration = Duration::from_secs(30);
-
-/// An endpoint that fails again and again is ejected for at most so many times the first time: Envoy's default proportion
-/// (30 s and 300 s).
-const LONGEST_EJECTION: u32 = 10;
 
 /// One workload as its requests see it.
 #[derive(Debug)]
@@ -97,133 +96,10 @@ pub(crate) struct Table {
     pub(crate) workloads: Arc<Vec<Workload>>,
 }
 
-/// Makes a new [`Table`] each time the resources change.
-#[derive(Debug)]
-pub(crate) struct Tables {
-    config: Config,
-    ledger: Ledger,
-    endpoints: Endpoints,
-    metrics: Arc<Metrics>,
-    routes: HashMap<WorkloadId, Known>,
-    current: Arc<ArcSwap<Table>>,
-}
-
-/// A route and the resource that it was made of.
-#[derive(Debug)]
-struct Known {
-    route: Arc<Route>,
-    made_of: Workload,
-}
-
-impl Tables {
-    /// No route yet.
-    pub(crate) fn new(config: Config, ledger: Ledger, endpoints: Endpoints, metrics: Arc<Metrics>) -> Self {
-        let empty = Table { index: Index::new([]), workloads: Arc::default() };
-        let current = Arc::new(ArcSwap::from_pointee(empty));
-        Self { config, ledger, endpoints, metrics, routes: HashMap::new(), current }
-    }
-
-    /// Where the newest table always is.
-    pub(crate) fn current(&self) -> Arc<ArcSwap<Table>> {
-        self.current.clone()
-    }
-
-    /// These are the workloads from now on. Requests in flight go on with the route they have.
-    pub(crate) fn apply(&mut self, workloads: Arc<Vec<Workload>>) {
-        let known = |workload: &Workload| Known { route: self.route(workload), made_of: workload.clone() };
-        let routes = workloads.iter().map(|workload| (workload.id.clone(), known(workload))).collect::<HashMap<_, _>>();
-        let index = Index::new(
-            workloads.iter().filter_map(|workload| Some((workload, routes.get(&workload.id)?.route.clone()))),
-        );
-        self.current.store(Arc::new(Table { index, workloads }));
-        let before = std::mem::replace(&mut self.routes, routes);
-        for (id, known) in before {
-            if !self.routes.contains_key(&id) {
-                known.route.gone.cancel();
-                self.ledger.forget(&id);
-                self.metrics.forget(&id);
-            }
-        }
-    }
-
-    /// The route of a workload; what counts and waits is that of the route before it.
-    fn route(&self, workload: &Workload) -> Arc<Route> {
-        match self.routes.get(&workload.id) {
-            Some(known) if known.made_of == *workload => known.route.clone(),
-            before => Arc::new(self.new_route(workload, before.map(|known| &*known.route))),
-        }
-    }
-
-    fn new_route(&self, workload: &Workload, before: Option<&Route>) -> Route {
-        let options = self.options(workload);
-        let fallback = workload.cold_start.fallback.as_ref();
-        let endpoints = self.endpoints.of(&workload.id);
-        endpoints.configure(&options);
-        let cold_start = ColdStart::of(workload, &self.endpoints);
-        if let Some(fallback) = &cold_start.fallback {
-            fallback.configure(&Options { ejection: options.ejection, ..Options::default() });
-        }
-        Route {
-            totals: self.ledger.workload(&workload.id),
-            endpoints,
-            metrics: self.metrics.of(&workload.id),
-            limits: Limits::of(workload, &self.config),
-            cold_start,
-            static_routes: StaticRoutes::of(workload),
-            sessions: options.sessions,
-            backend: Backend::of(workload, &workload.target.service),
-            fallback_backend: fallback.map(|fallback| Backend::of(workload, &fallback.service)),
-            gone: before.map(|route| route.gone.clone()).unwrap_or_default(),
-        }
-    }
-
-    /// How a workload's requests are spread over its endpoints.
-    fn options(&self, workload: &Workload) -> Options {
-        let Config { eject_after, eject_time, max_pending_requests, ref affinity_key, .. } = self.config;
-        let ejection = Ejection {
-            after: eject_after,
-            base: eject_time,
-            longest: eject_time.saturating_mul(LONGEST_EJECTION),
-            ramp: eject_time,
-        };
-        let sessions = workload.affinity.map(|Affinity::Cookie| Sessions {
-            key: affinity_key.reveal().into(),
-            workload: workload.id.to_string().into(),
-        });
-        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        let max_waiting = workload.cold_start.max_pending.map_or(max_pending_requests, count);
-        Options {
-            limit: workload.concurrency_limit.and_then(|limit| NonZeroUsize::new(count(limit.get()))),
-            max_waiting: Some(max_waiting).filter(|bound| *bound > 0),
-            sessions,
-            ejection,
-        }
-    }
-
-    /// Follows the resources until `shutdown` is cancelled.
-    pub(crate) async fn follow(
-        mut self,
-        mut resources: watch::Receiver<Arc<Vec<Workload>>>,
-        shutdown: CancellationToken,
-    ) {
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = resources.changed() => if changed.is_err() {
-                    // Nobody writes routes any more: the last ones stand.
-                    return shutdown.cancelled().await;
-                },
-            }
-            let workloads = resources.borrow_and_update().clone();
-            tracing::info!(workloads = workloads.len(), "routes have changed");
-            self.apply(workloads);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use plimsoll_wire::resources::{Backend, Port};
+    use plimsoll_wire::topic::WorkloadId;
 
     use super::*;
 

@@ -1,0 +1,239 @@
+//! The thread that makes tables and frees them, so that no thread that has requests does.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use plimsoll_wire::resources::Workload;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use super::Table;
+use super::making::{Change, Tables};
+
+/// How much the thread gives way to those with requests: where all processors are busy it has about a tenth of what each of them
+/// has. It must still come to an end there, for requests wait for new routes.
+const NICENESS: i32 = 10;
+/// Between two looks whether a table that has been replaced is in use somewhere.
+const LOOK: Duration = Duration::from_millis(100);
+/// One order is given after the other has been carried out; a table to free goes along.
+const ORDERS: usize = 2;
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    Make(Arc<Vec<Workload>>, oneshot::Sender<Change>),
+    Free(Arc<Table>),
+}
+
+/// Follows the resources with a thread of its own.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    orders: mpsc::Sender<Order>,
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+    publishing: Publishing,
+}
+
+/// What a new table is published with.
+#[derive(Debug)]
+struct Publishing {
+    current: Arc<ArcSwap<Table>>,
+    ledger: crate::ledger::Ledger,
+    metrics: Arc<crate::metrics::Metrics>,
+}
+
+impl Tables {
+    /// Takes over the workloads of now, before anybody serves.
+    pub(crate) async fn begin(&mut self, workloads: Arc<Vec<Workload>>) {
+        let (ledger, metrics) = self.told();
+        let change = self.make(workloads);
+        change.publish(&self.current(), &ledger, &metrics).await;
+    }
+
+    /// Makes all further tables on a thread of their own.
+    ///
+    /// # Errors
+    /// Where the system has no thread to give.
+    pub(crate) fn start(self) -> io::Result<Maker> {
+        let (orders, given) = mpsc::channel(ORDERS);
+        let (ends, ended) = oneshot::channel();
+        let (ledger, metrics) = self.told();
+        let publishing = Publishing { current: self.current(), ledger, metrics };
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let run = move || {
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                debug!("the thread that makes routes keeps its priority: {error}");
+            }
+            runtime.block_on(carry_out(self, given));
+            // Whoever waits for it may have gone.
+            let _nobody_waits = ends.send(());
+        };
+        let thread = std::thread::Builder::new().name("routes".to_owned()).spawn(run)?;
+        Ok(Maker { orders, thread, ended, publishing })
+    }
+}
+
+impl Maker {
+    /// Follows the resources until `shutdown` is cancelled.
+    pub(crate) async fn follow(self, mut resources: watch::Receiver<Arc<Vec<Workload>>>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = resources.changed() => if changed.is_err() {
+                    // Nobody writes routes any more: the last ones stand.
+                    shutdown.cancelled().await;
+                    break;
+                },
+            }
+            let workloads = resources.borrow_and_update().clone();
+            let count = workloads.len();
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                published = self.replace(workloads) => match published {
+                    Some(()) => info!(workloads = count, "routes have changed"),
+                    None => error!("routes stay as they are: the thread that makes them has panicked"),
+                },
+            }
+        }
+        let Self { orders, thread, ended, .. } = self;
+        drop(orders);
+        // It ends with the table that it is at.
+        let _ended_or_panicked = ended.await;
+        if thread.join().is_err() {
+            error!("the thread that makes routes panicked");
+        }
+    }
+
+    /// None where the thread is no more.
+    async fn replace(&self, workloads: Arc<Vec<Workload>>) -> Option<()> {
+        let (reply, made) = oneshot::channel();
+        self.orders.send(Order::Make(workloads, reply)).await.ok()?;
+        let Publishing { current, ledger, metrics } = &self.publishing;
+        let before = made.await.ok()?.publish(current, ledger, metrics).await;
+        self.orders.send(Order::Free(before)).await.ok()
+    }
+}
+
+/// The thread's work, until nobody gives orders any more.
+async fn carry_out(mut tables: Tables, mut orders: mpsc::Receiver<Order>) {
+    let mut replaced = Replaced::default();
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            () = tokio::time::sleep(LOOK), if !replaced.is_empty() => {
+                replaced.free_unused();
+                continue;
+            }
+        };
+        match order {
+            Some(Order::Make(workloads, reply)) => {
+                let change = tables.make(workloads);
+                // Whoever wanted it is shutting down.
+                let _nobody_waits = reply.send(change);
+            }
+            Some(Order::Free(table)) => replaced.keep(table),
+            None => return,
+        }
+    }
+}
+
+/// Keeps what has been replaced until nobody else has it, so that it is freed here and by nobody else.
+#[derive(Debug)]
+struct Replaced<T>(Vec<Arc<T>>);
+
+impl<T> Default for Replaced<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Replaced<T> {
+    fn keep(&mut self, replaced: Arc<T>) {
+        self.0.push(replaced);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What has been replaced can't be found any more, so who is alone with it stays so.
+    fn free_unused(&mut self) {
+        self.0.retain(|replaced| Arc::strong_count(replaced) > 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::ThreadId;
+
+    use plimsoll_wire::resources::{Backend, Port};
+    use plimsoll_wire::topic::WorkloadId;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::endpoints::Endpoints;
+    use crate::ledger::{Clock, Ledger};
+
+    /// Tells which thread drops it.
+    struct Told(std::sync::mpsc::Sender<ThreadId>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_others_still_have_is_freed_by_who_keeps_it_when_they_have_let_go() {
+        let (told, dropped) = std::sync::mpsc::channel();
+        let (table, mut replaced) = (Arc::new(Told(told)), Replaced::default());
+        let at_a_request = table.clone();
+        replaced.keep(table);
+        replaced.free_unused();
+        assert!(!replaced.is_empty());
+        std::thread::spawn(move || drop(at_a_request)).join().unwrap();
+        assert!(dropped.try_recv().is_err());
+        replaced.free_unused();
+        assert_eq!(dropped.try_recv().unwrap(), std::thread::current().id());
+        assert!(replaced.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_table_that_a_thread_still_has_outlives_its_replacement_and_no_longer() {
+        let table = |names: &[&str]| {
+            let target = || Backend { service: "127.0.0.1".to_owned(), port: Port::Number(80) };
+            Arc::new(names.iter().map(|name| Workload::new(WorkloadId::new("default", *name), target())).collect())
+        };
+        let ledger = Ledger::new(Clock::start());
+        let mut tables = Tables::new(Config::from_environment().unwrap(), ledger, Endpoints::new(), Arc::default());
+        let current = tables.current();
+        tables.begin(table(&["a"])).await;
+        let (at_a_worker, shutdown) = (current.load_full(), CancellationToken::new());
+        let old = Arc::downgrade(&at_a_worker);
+        let (replace, resources) = watch::channel(table(&["a"]));
+        let following = tokio::spawn(tables.start().unwrap().follow(resources, shutdown.clone()));
+        replace.send(table(&["a", "b"])).unwrap();
+        let a_moment = || tokio::time::sleep(Duration::from_millis(5));
+        let in_time = tokio::time::timeout(Duration::from_secs(30), async {
+            while current.load().workloads.len() != 2 {
+                a_moment().await;
+            }
+            // The worker has it still, and so has the thread that made the new one.
+            while old.strong_count() != 2 {
+                a_moment().await;
+            }
+            drop(at_a_worker);
+            while old.strong_count() != 0 {
+                a_moment().await;
+            }
+        });
+        in_time.await.expect("the old table goes when the last worker has left it");
+        shutdown.cancel();
+        following.await.unwrap();
+    }
+}
