@@ -38,6 +38,11 @@ pub enum Ground {
 impl Line {
     /// Starts a line for these route documents, and waits until every workload is known.
     pub async fn start(ground: Ground, routes: &str, workloads: usize) -> Result<Self> {
+        Self::start_with(ground, routes, workloads, &[]).await
+    }
+
+    /// As [`Line::start`], with further arguments for what proxies.
+    pub async fn start_with(ground: Ground, routes: &str, workloads: usize, more: &[&str]) -> Result<Self> {
         let folder = Folder::new("plimsoll-bench")?;
         let file = folder.join("routes.yaml");
         std::fs::write(&file, routes)?;
@@ -49,7 +54,7 @@ impl Line {
             command.args(arguments).args(["--log", "warn"]).env("PLIMSOLL_MAX_CONNECTIONS", MAX_CONNECTIONS);
             Process::spawn(name, &command, &folder.join(&format!("{name}.log")))
         };
-        let inside = ["--proxy-listen", &proxy, "--admin-listen", &admin];
+        let inside = [&["--proxy-listen", &proxy, "--admin-listen", &admin][..], more].concat();
         let outside =
             ["--api-listen", &api, "--scaler-listen", &scaler, "--activity-window", "5s", "--max-per-host", "20000"];
         let mut others = Vec::new();

@@ -11,6 +11,7 @@ use plimsoll_testkit::Folder;
 
 use crate::figures::{Latencies, cpu_time, median};
 use contenders::{Contender, Field, LARGE_BYTES, LARGE_PATH, SMALL_BYTES};
+use idle::Speaks;
 use load::{Answered, Calls};
 
 const CONNECTIONS: u32 = 64;
@@ -31,15 +32,22 @@ pub async fn run(rounds: usize, seconds: u64, idle: usize) -> Result<()> {
     let field = Field::start().await?;
     let contenders: Vec<&Contender> = field.contenders.iter().collect();
     println!("\nproxy: memory for {idle} idle connections of clients, before any load:");
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     for contender in &contenders {
-        let (before, after) = idle::memory_with(&contender.address, contender.process, idle).await?;
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let address = &contender.address;
+        let (before, after) = idle::memory_with(address, &Speaks::Http1, contender.process, idle).await?;
         println!(
             "    {:<9} {:>6.1} MiB, {:.1} MiB more than without",
             contender.name,
             mib(after),
             mib(after) - mib(before)
         );
+    }
+    let of_ours = [("HTTP/2", &field.plimsoll, &Speaks::Http2), ("TLS", &field.plimsoll_tls, &field.trusting)];
+    for (what, address, speaks) in of_ours {
+        let Some(ours) = contenders.last() else { continue };
+        let (_, after) = idle::memory_with(address, speaks, ours.process, idle).await?;
+        println!("    {:<9} {:>6.1} MiB with {what} on them", ours.name, mib(after));
     }
     println!("  HTTP/1.1 keep-alive, medians of {rounds} rounds of {seconds} s in turn");
     println!("  {SMALL_BYTES} B bodies, {CONNECTIONS} connections, as many requests as go:");

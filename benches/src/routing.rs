@@ -2,6 +2,7 @@
 
 mod replacing;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 
@@ -44,17 +45,23 @@ struct Asked {
 /// Prints a row for each kind, and then what replacing costs.
 pub async fn run() -> Result<()> {
     println!(
-        "\nrouting: nanoseconds to find a request's route, among so many; every route is asked for in turn, or {BUSY} of them"
+        "\nrouting: nanoseconds to find a request's route, among so many; every route is asked for in turn, or {BUSY} of them (times the bare map's)"
     );
     let largest = ROUTES[ROUTES.len() - 1];
     let columns = ROUTES.map(|routes| (routes, routes)).into_iter().chain([(largest, BUSY)]).collect::<Vec<_>>();
     print!("  {:<40}", "routes, and those asked for:");
     columns.iter().for_each(|(routes, busy)| print!(" {:>16}", format!("{routes} {busy}")));
     println!();
+    // What any look-up costs that goes by the host: the processor's caches are the same for all.
+    let bare = columns.iter().map(|(routes, busy)| bare(*routes, *busy)).collect::<Result<Vec<f64>>>()?;
+    let mut row = format!("  {:<40}", "a bare HashMap of hosts");
+    bare.iter().try_for_each(|taken| write!(row, " {taken:>16.0}"))?;
+    println!("{row}");
     for kind in [Kind::Exact, Kind::Wildcard, Kind::CatchAll, Kind::Headers] {
         let mut row = format!("  {:<40}", kind.says());
-        for (routes, busy) in &columns {
-            write!(row, " {:>16.0}", kind.look_up(*routes, *busy)?)?;
+        for ((routes, busy), bare) in columns.iter().zip(&bare) {
+            let taken = kind.look_up(*routes, *busy)?;
+            write!(row, " {:>16}", format!("{taken:.0} ({:.2})", taken / bare))?;
         }
         println!("{row}");
     }
@@ -116,15 +123,31 @@ impl Kind {
             let (found, at) = (find(asked), asked.route);
             ensure!(found == Some(at), "{self:?}: a request of route {at} went to {found:?}");
         }
-        let rounds = (0..ROUNDS).map(|_| {
-            let started = Instant::now();
-            for asked in asked.iter().cycle().take(LOOKUPS) {
-                black_box(find(black_box(asked)));
-            }
-            started.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64
-        });
-        Ok(median(rounds.collect()))
+        Ok(nanoseconds(&asked, find))
     }
+}
+
+/// The same hosts in the map that comes with the language: nanoseconds a look-up.
+fn bare(routes: usize, busy: usize) -> Result<f64> {
+    let of = |at| Kind::Exact.asked(at);
+    let map: HashMap<Box<str>, u32> =
+        (0..routes).zip(0..).map(|(at, number)| (host(&of(at).authority).into(), number)).collect();
+    let asked: Vec<Asked> = (0..busy).map(|at| of(at * STRIDE % routes)).collect();
+    let find = |asked: &Asked| map.get(&*host(&asked.authority)).copied();
+    ensure!(asked.iter().all(|asked| find(asked).is_some_and(|found| found as usize == asked.route)));
+    Ok(nanoseconds(&asked, find))
+}
+
+/// The middle one of some rounds in which these are asked for in turn.
+fn nanoseconds<T>(asked: &[Asked], find: impl Fn(&Asked) -> T) -> f64 {
+    let rounds = (0..ROUNDS).map(|_| {
+        let started = Instant::now();
+        for asked in asked.iter().cycle().take(LOOKUPS) {
+            black_box(find(black_box(asked)));
+        }
+        started.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64
+    });
+    median(rounds.collect())
 }
 
 /// What a browser sends, and the variant.

@@ -9,6 +9,7 @@ use plimsoll_testkit::{Folder, Port, Process};
 use tokio::net::TcpStream;
 
 use super::grpc;
+use super::idle::{self, Speaks};
 use crate::line::{Ground, Line};
 use crate::traffic;
 
@@ -42,6 +43,11 @@ enum Running {
 /// The backend, and the contenders with nginx first.
 pub(super) struct Field {
     pub(super) contenders: Vec<Contender>,
+    /// Where the last one, which is ours, takes HTTP without and with TLS.
+    pub(super) plimsoll: String,
+    pub(super) plimsoll_tls: String,
+    /// How to speak with it over TLS.
+    pub(super) trusting: Speaks,
     _backend: Process,
     /// Goes when this is dropped.
     pub(super) folder: Folder,
@@ -56,7 +62,16 @@ impl Field {
         let serving = backend_of(&folder, &backend).await?;
         let grpc = grpc::backend().await?;
         let routes = traffic::route("bench", backend.parse()?) + &traffic::route_to("grpc", grpc, "h2c");
-        let line = Line::start(Ground::Kafka, &routes, 2).await?;
+        let trusting = idle::certificate(&folder)?;
+        let tls = Port::claim()?;
+        let plimsoll_tls = tls.address();
+        let listen_tls = ["--proxy-tls-listen", &plimsoll_tls];
+        let (cert, key) = (folder.join("bench.crt"), folder.join("bench.key"));
+        let pair =
+            ["--tls-cert", &cert.display().to_string(), "--tls-key", &key.display().to_string()].map(str::to_owned);
+        let more: Vec<&str> = listen_tls.into_iter().chain(pair.iter().map(String::as_str)).collect();
+        let line = Line::start_with(Ground::Kafka, &routes, 2, &more).await?;
+        let proxy = line.proxy.clone();
         let plimsoll = Contender {
             name: "plimsoll",
             address: line.proxy.clone(),
@@ -70,7 +85,7 @@ impl Field {
             go_proxy(&folder, &backend).await?,
             plimsoll,
         ];
-        Ok(Self { contenders, _backend: serving, folder })
+        Ok(Self { contenders, plimsoll: proxy, plimsoll_tls, trusting, _backend: serving, folder })
     }
 }
 
