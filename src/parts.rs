@@ -33,7 +33,7 @@ pub fn kafka(
     let config = KafkaConfig {
         brokers: brokers.to_owned(),
         client: client.kafka_config.iter().cloned().collect(),
-        append_with: client.log_client,
+        log_client: client.log_client,
         ..KafkaConfig::default()
     };
     let log = Arc::new(KafkaLog::new(config).context("can't make a Kafka client")?);

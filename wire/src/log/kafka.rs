@@ -1,8 +1,9 @@
-//! The log in Kafka: read and administered through librdkafka, appended to by a client of its own or through librdkafka.
+//! The log in Kafka: written and read by a client of its own or through librdkafka, administered through librdkafka.
 //!
 //! Reading does not use consumer groups: every subscription is told its topics, keeps its own place in them, and commits
-//! nothing. Completeness ([`ReadThrough`](super::ReadThrough)) is proven by asking the brokers, twice a second, where the
-//! topics end, over a connection of its own: one that long-polls answers late.
+//! nothing. Completeness ([`ReadThrough`](super::ReadThrough)) is proven by what the brokers say of where the topics end: our own
+//! client hears it with the records; beside librdkafka they are asked twice a second, over a connection of its own, since one
+//! that long-polls answers late.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,14 +48,14 @@ pub struct KafkaConfig {
     pub client: BTreeMap<String, String>,
     /// Replicas of the topics that this log creates; none for the brokers' own default.
     pub replication: Option<u16>,
-    /// What appends.
-    pub append_with: LogClient,
+    /// What appends and reads.
+    pub log_client: LogClient,
 }
 
-/// What appends to Kafka. Reading and administration are librdkafka's in any case.
+/// What appends to Kafka and reads from it. Administration is librdkafka's in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogClient {
-    /// A client of Plimsoll's own, which puts all topics of a batch into one request.
+    /// A client of Plimsoll's own, which puts many topics into one request.
     #[default]
     Direct,
     /// librdkafka, for what only that has: Kerberos, compression, plug-ins.
@@ -90,7 +91,7 @@ impl fmt::Debug for KafkaConfig {
             .field("brokers", &self.brokers)
             .field("client", &self.client.keys())
             .field("replication", &self.replication)
-            .field("append_with", &self.append_with)
+            .field("log_client", &self.log_client)
             .finish()
     }
 }
@@ -99,7 +100,7 @@ impl fmt::Debug for KafkaConfig {
 pub struct KafkaLog {
     config: Arc<KafkaConfig>,
     reach: Arc<Reach>,
-    appender: Appender,
+    client: Client,
     lookup: Lookup,
     topics: Topics,
     stop: CancellationToken,
@@ -107,9 +108,9 @@ pub struct KafkaLog {
     _stop_on_drop: DropGuard,
 }
 
-/// What appends.
+/// What appends and reads.
 #[derive(Debug)]
-enum Appender {
+enum Client {
     Direct(Direct),
     Rdkafka(Arc<Producers>),
 }
@@ -137,9 +138,9 @@ impl KafkaLog {
         let config = Arc::new(config);
         // First, since librdkafka knows which settings there are.
         let lookup = Lookup::new(config.clone(), reach.clone())?;
-        let appender = match config.append_with {
-            LogClient::Direct => Appender::Direct(Direct::new(&config, &reach)?),
-            LogClient::Rdkafka => Appender::Rdkafka(Arc::new(Producers::new(&config, &reach)?)),
+        let client = match config.log_client {
+            LogClient::Direct => Client::Direct(Direct::new(&config, &reach)?),
+            LogClient::Rdkafka => Client::Rdkafka(Arc::new(Producers::new(&config, &reach)?)),
         };
         // With a client of its own: the making of a thousand topics must not keep a reader's proofs waiting.
         let topics = Topics::new(config.clone(), lookup.clone(), reach.clone())?;
@@ -147,7 +148,7 @@ impl KafkaLog {
         Ok(Self {
             config,
             reach,
-            appender,
+            client,
             lookup,
             topics,
             _stop_on_drop: stop.clone().drop_guard(),
@@ -165,13 +166,13 @@ impl KafkaLog {
         // Any topic will do; one that is not there is an answer, too.
         let topic = Topic::from(INTERCEPTORS);
         let reads = self.lookup.describe(vec![topic.clone()], timeout);
-        match &self.appender {
-            Appender::Direct(direct) => {
+        match &self.client {
+            Client::Direct(direct) => {
                 let (reads, appends) = tokio::join!(reads, direct.check(topic, timeout));
                 // Our own client knows the cause at once; librdkafka's may only have waited in vain for the same one.
                 appends.and(reads.map(|_| ()))
             }
-            Appender::Rdkafka(_) => reads.await.map(|_| ()),
+            Client::Rdkafka(_) => reads.await.map(|_| ()),
         }
     }
 
@@ -181,9 +182,9 @@ impl KafkaLog {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        match &self.appender {
-            Appender::Direct(direct) => direct.close().await,
-            Appender::Rdkafka(producers) => {
+        match &self.client {
+            Client::Direct(direct) => direct.close().await,
+            Client::Rdkafka(producers) => {
                 let producers = producers.clone();
                 // It fails only when the runtime is shutting down, and then there is nothing left to wait with.
                 let _ = spawn_blocking(move || producers.flush()).await;
@@ -195,9 +196,9 @@ impl KafkaLog {
 #[async_trait]
 impl EventLog for KafkaLog {
     async fn append(&self, records: Vec<Append>) -> Vec<Result<(), LogError>> {
-        match &self.appender {
-            Appender::Direct(direct) => direct.append(records).await,
-            Appender::Rdkafka(producers) => producers.append(records).await,
+        match &self.client {
+            Client::Direct(direct) => direct.append(records).await,
+            Client::Rdkafka(producers) => producers.append(records).await,
         }
     }
 
@@ -207,8 +208,16 @@ impl EventLog for KafkaLog {
             reason: format!("{error}; subscribe inside a Tokio runtime"),
         })?;
         let (subscription, feed) = Subscription::channel();
-        let reader = Reader::new(feed, pace, self.config.clone(), self.reach.clone(), self.lookup.clone());
-        self.tasks.spawn_on(reader.run(self.stop.clone()), &runtime);
+        let (lookup, stop) = (self.lookup.clone(), self.stop.clone());
+        match &self.client {
+            Client::Direct(direct) => {
+                self.tasks.spawn_on(direct::reading::Reader::new(direct, feed, pace, lookup).run(stop), &runtime);
+            }
+            Client::Rdkafka(_) => {
+                let reader = Reader::new(feed, pace, self.config.clone(), self.reach.clone(), lookup);
+                self.tasks.spawn_on(reader.run(stop), &runtime);
+            }
+        }
         Ok(subscription)
     }
 

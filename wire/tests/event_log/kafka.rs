@@ -26,8 +26,8 @@ fn log_at(kafka: &Kafka) -> KafkaLog {
     KafkaLog::new(KafkaConfig::new(kafka.bootstrap())).unwrap()
 }
 
-fn log_with(kafka: &Kafka, append_with: LogClient) -> KafkaLog {
-    KafkaLog::new(KafkaConfig { append_with, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap()
+fn log_with(kafka: &Kafka, log_client: LogClient) -> KafkaLog {
+    KafkaLog::new(KafkaConfig { log_client, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap()
 }
 
 /// Runs each test with each client that appends.
@@ -54,17 +54,17 @@ with_each_client! {
     a_broker_that_hangs_stops_the_proofs_until_it_goes_on,
 }
 
-async fn kafka_keeps_every_promise(append_with: LogClient) {
+async fn kafka_keeps_every_promise(log_client: LogClient) {
     let kafka = broker().await;
-    let log = log_with(&kafka, append_with);
+    let log = log_with(&kafka, log_client);
     log.check(Duration::from_secs(10)).await.unwrap();
     crate::keep_every_promise(&log).await;
     log.close().await;
 }
 
-async fn an_outage_fails_appends_in_time_and_loses_or_repeats_nothing(append_with: LogClient) {
+async fn an_outage_fails_appends_in_time_and_loses_or_repeats_nothing(log_client: LogClient) {
     let mut kafka = broker().await;
-    let log: SharedLog = Arc::new(log_with(&kafka, append_with));
+    let log: SharedLog = Arc::new(log_with(&kafka, log_client));
     let topics = unique_many("outage", 20);
     create(&*log, &topics).await;
     let mut readings = [Pace::AtOnce, PACED].map(|pace| Reading::of(&*log, pace, &topics, StartAt::Oldest));
@@ -171,9 +171,9 @@ impl Writer {
     }
 }
 
-async fn a_broker_that_hangs_stops_the_proofs_until_it_goes_on(append_with: LogClient) {
+async fn a_broker_that_hangs_stops_the_proofs_until_it_goes_on(log_client: LogClient) {
     let kafka = broker().await;
-    let log = log_with(&kafka, append_with);
+    let log = log_with(&kafka, log_client);
     let topic = unique("hangs");
     create(&log, std::slice::from_ref(&topic)).await;
     let mut reading = Reading::of(&log, Pace::AtOnce, std::slice::from_ref(&topic), StartAt::Oldest);

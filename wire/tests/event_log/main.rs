@@ -6,6 +6,7 @@ mod audit;
 mod direct;
 mod figures;
 mod kafka;
+mod pressure;
 mod promises;
 mod reading;
 

@@ -7,6 +7,7 @@ mod outages;
 #[allow(dead_code, reason = "the other tests of the log use the rest")]
 #[path = "../event_log/reading.rs"]
 mod reading;
+mod renewed;
 mod secured;
 mod trial;
 mod verdict;
@@ -15,6 +16,6 @@ use plimsoll_wire::log::kafka::{KafkaConfig, LogClient};
 
 /// A configuration for each client that appends, with its name.
 fn clients(brokers: &str) -> Vec<(&'static str, KafkaConfig)> {
-    let config = |client| KafkaConfig { append_with: client, ..KafkaConfig::new(brokers) };
+    let config = |client| KafkaConfig { log_client: client, ..KafkaConfig::new(brokers) };
     LogClient::ALL.map(|client| (client.name(), config(client))).into()
 }

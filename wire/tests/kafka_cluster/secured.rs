@@ -65,6 +65,12 @@ async fn tls_and_each_login_of_the_real_broker_work_for_writing_reading_and_aski
             ways.push((listener, logged_in(reaching(&kafka, listener), mechanism, PASSWORD)));
         }
     }
+    let token = [
+        ("sasl.mechanism", "OAUTHBEARER"),
+        ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
+        ("sasl.oauthbearer.config", "principal=plimsoll lifeSeconds=600"),
+    ];
+    ways.push((Listener::SaslTls, with(reaching(&kafka, Listener::SaslTls), &token)));
     for (listener, settings) in ways {
         for (name, config) in clients(&kafka.bootstrap_of(listener).unwrap()) {
             eprintln!("{name}: {listener:?} {:?}", settings.get("sasl.mechanism"));

@@ -1,7 +1,7 @@
-//! Appending without librdkafka: all topics of a call that one broker leads go into one request.
+//! Appending and reading without librdkafka: many topics that one broker leads go into one request.
 //!
 //! librdkafka sends a request for each topic. With thousands of small topics that is most of what appending costs, here and in
-//! the broker (`docs/decisions/004-an-appender-of-our-own.md`). What is here does no more than append: it asks for leaders,
+//! the broker (`docs/decisions/004-an-appender-of-our-own.md`). Appending asks for leaders,
 //! puts batches into requests, and tries again within the call's time. Frames carry totals, so one that arrives twice does no harm, and
 //! there is no need for producer ids or sequences.
 
@@ -34,6 +34,7 @@ mod batch;
 mod call;
 mod codec;
 mod codes;
+mod compression;
 mod connection;
 mod failure;
 #[cfg(test)]
@@ -43,6 +44,8 @@ mod leaders;
 mod link;
 mod messages;
 mod oauth;
+pub(super) mod reading;
+mod records;
 mod sasl;
 mod scram;
 mod settings;
@@ -52,13 +55,13 @@ mod tls;
 /// Bytes of all requests on their way at most. A call waits for room until its time is up.
 const ROOM_BYTES: usize = 64 * 1024 * 1024;
 
-/// The appender.
+/// The client.
 #[derive(Debug)]
 pub(super) struct Direct {
     settings: Arc<Settings>,
     reach: Arc<Reach>,
     links: Arc<Links>,
-    leaders: Leaders,
+    leaders: Arc<Leaders>,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -66,7 +69,7 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// An appender that connects when it is needed.
+    /// A client that connects when it is needed.
     ///
     /// # Errors
     /// [`LogError::BadSetting`] for a setting that is wrong, or that only librdkafka can follow.
@@ -75,7 +78,7 @@ impl Direct {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let links = Arc::new(Links::new(settings.clone(), reach.clone(), tasks.clone(), stop.clone()));
         Ok(Self {
-            leaders: Leaders::new(settings.clone(), links.clone(), tasks.clone(), stop.clone()),
+            leaders: Arc::new(Leaders::new(settings.clone(), links.clone(), tasks.clone(), stop.clone())),
             links,
             settings,
             reach: reach.clone(),

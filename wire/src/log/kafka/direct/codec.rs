@@ -79,6 +79,25 @@ impl<'a> Reader<'a> {
         Ok(elements)
     }
 
+    /// An integer of records: zigzagged, in groups of seven bits.
+    pub(super) fn varint(&mut self) -> Result<i64, Garbled> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.take()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+            }
+        }
+        Err(Garbled::new("an integer has no end"))
+    }
+
+    /// Bytes of a record, or none.
+    pub(super) fn varbytes(&mut self) -> Result<Option<&'a [u8]>, Garbled> {
+        let length = i32::try_from(self.varint()?).map_err(|_| Garbled::new("it ends too soon"))?;
+        self.of_length(length)
+    }
+
     fn of_length(&mut self, length: i32) -> Result<Option<&'a [u8]>, Garbled> {
         // -1 says that there is none.
         let Ok(length) = usize::try_from(length) else { return Ok(None) };
@@ -130,6 +149,8 @@ mod tests {
             let mut written = BytesMut::new();
             put_varint(&mut written, value);
             prop_assert_eq!(written.len(), varint_len(value));
+            let mut reader = Reader::new(&written);
+            prop_assert_eq!(reader.varint(), Ok(value));
         }
 
         #[test]
@@ -137,6 +158,8 @@ mod tests {
             let mut reader = Reader::new(&message);
             let _ = reader.array(|reader| Ok((reader.string()?.len(), reader.bytes()?.len(), reader.int64()?)));
             let _ = (reader.nullable_string(), reader.boolean(), reader.int16(), reader.int32());
+            let mut reader = Reader::new(&message);
+            let _ = (reader.varint(), reader.varbytes(), reader.varbytes());
         }
     }
 

@@ -1,6 +1,7 @@
 //! What Kafka's error codes mean for one who appends (`kafka.apache.org/protocol#protocol_error_codes`).
 
 pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
 
 /// What to do about a topic's error.
@@ -37,13 +38,17 @@ pub(super) const fn meaning(code: i16) -> (&'static str, Remedy) {
         21 => {
             ("INVALID_REQUIRED_ACKS", Remedy::Person("the broker does not take these acks; check --kafka-config acks"))
         }
-        29 => ("TOPIC_AUTHORIZATION_FAILED", Remedy::Person("not authorized; allow this user to write to the topic")),
+        TOPIC_AUTHORIZATION_FAILED => {
+            ("TOPIC_AUTHORIZATION_FAILED", Remedy::Person("not authorized; allow this user to write to the topic"))
+        }
         31 => ("CLUSTER_AUTHORIZATION_FAILED", Remedy::Person("not authorized; allow this user to write to the topic")),
         32 => ("INVALID_TIMESTAMP", Remedy::Person("its time is too far from the broker's; check this host's clock")),
         44 => ("POLICY_VIOLATION", Remedy::Person("a policy of the cluster forbids it")),
         56 => ("KAFKA_STORAGE_ERROR", Remedy::AskLeader),
         72 => ("LISTENER_NOT_FOUND", Remedy::AskLeader),
         74 => ("FENCED_LEADER_EPOCH", Remedy::AskLeader),
+        76 => ("UNKNOWN_LEADER_EPOCH", Remedy::AskLeader),
+        78 => ("OFFSET_NOT_AVAILABLE", Remedy::AskLeader),
         87 => ("INVALID_RECORD", Remedy::Person("the topic takes no such records; is its cleanup.policy delete?")),
         89 => ("THROTTLING_QUOTA_EXCEEDED", Remedy::Again),
         _ => ("an error unknown here", Remedy::Unclear),

@@ -90,7 +90,7 @@ const API_VERSIONS: i16 = 18;
 fn versions(produce: (i16, i16)) -> Answer {
     let mut body = BytesMut::new();
     body.put_i16(0);
-    let spoken = [(0, produce.0, produce.1), (METADATA, 0, 7), (API_VERSIONS, 0, 2)];
+    let spoken = [(0, produce.0, produce.1), (1, 0, 10), (METADATA, 0, 7), (API_VERSIONS, 0, 2)];
     body.put_i32(spoken.len() as i32);
     for (key, min, max) in spoken {
         body.put_i16(key);

@@ -17,6 +17,11 @@ impl<'a> Keys<'a> {
         Self { given, read: BTreeSet::new() }
     }
 
+    /// All of them.
+    pub(super) fn given(&self) -> &'a BTreeMap<String, String> {
+        self.given
+    }
+
     /// The value of the first of these keys that is set; they are names of one setting.
     pub(super) fn text(&mut self, names: &[&str]) -> Option<&'a str> {
         self.read.extend(names.iter().map(|name| (*name).to_owned()));

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -34,6 +35,16 @@ pub(super) enum Purpose {
     Many,
     /// Asking for leaders.
     Leaders,
+    /// Reading for one subscription, by its number.
+    Reading(u64),
+}
+
+impl Purpose {
+    /// That of a subscription of its own.
+    pub(super) fn reading() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Self::Reading(COUNT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// The ways to all brokers.
@@ -72,6 +83,11 @@ impl Links {
             answer.await.map_err(|_| over())?
         });
         asked.await.unwrap_or_else(|_| Err(Failure::lost(to, "it does not answer in time")))
+    }
+
+    /// Ends the connections for this purpose when what has been asked is answered.
+    pub(super) fn close(&self, purpose: Purpose) {
+        self.open.lock().retain(|(_, other), _| *other != purpose);
     }
 
     /// The queue of the link's task, which is begun where there is none.

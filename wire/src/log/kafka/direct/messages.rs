@@ -232,5 +232,6 @@ pub(super) fn read_sasl_authenticate(answer: &[u8], version: i16) -> Result<Sasl
     Ok(SaslAnswer { code, error, token, lifetime_ms })
 }
 
+pub(super) mod fetch;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 //! Tokens for OAUTHBEARER that nobody signs, as librdkafka makes them (`enable.sasl.oauthbearer.unsecure.jwt`): for brokers that trust
-//! whoever reaches them. Signed tokens would have to be fetched, which the librdkafka that reads is not built for either.
+//! whoever reaches them. Signed tokens would have to be fetched, which librdkafka is not built for here either.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -30,8 +30,7 @@ impl Tokens {
         }
         let (config, unsecured) = (keys.text(&[CONFIG]), "enable.sasl.oauthbearer.unsecure.jwt");
         if !keys.flag(unsecured, false)? {
-            let reason =
-                "tokens are only made unsigned here: set it to true for that, or append with --log-client rdkafka";
+            let reason = "tokens are only made unsigned, by either client: set it to true for that, or log in with PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
             return Err(keys.bad(unsecured, reason));
         }
         Self::parse(config.unwrap_or_default()).map_err(|reason| keys.bad(CONFIG, &reason))

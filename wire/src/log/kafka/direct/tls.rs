@@ -1,17 +1,23 @@
 //! TLS to brokers, by rustls.
+//!
+//! Files are read anew for each connection: certificates are replaced while the program runs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, ClientConfig, Error as TlsError, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing::warn;
 
 use super::address::Address;
 use super::failure::Failure;
@@ -20,9 +26,10 @@ use crate::log::LogError;
 use crate::tls::{AnyCertificate, AnyName};
 
 /// What is needed to talk TLS to brokers.
-#[derive(Clone)]
 pub(super) struct Tls {
-    connector: TlsConnector,
+    given: BTreeMap<String, String>,
+    /// The last that could be made.
+    connector: Mutex<TlsConnector>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -34,6 +41,11 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     /// Reads the `ssl.` keys; none where TLS is not `wanted`, but mistakes are told all the same.
     pub(super) fn read(keys: &mut Keys<'_>, wanted: bool) -> Result<Option<Self>, LogError> {
+        let connector = Self::make(keys, wanted)?;
+        Ok(connector.map(|connector| Self { given: keys.given().clone(), connector: Mutex::new(connector) }))
+    }
+
+    fn make(keys: &mut Keys<'_>, wanted: bool) -> Result<Option<TlsConnector>, LogError> {
         let verify = keys.flag("enable.ssl.certificate.verification", true)?;
         let name_key = "ssl.endpoint.identification.algorithm";
         let check_name = match keys.text(&[name_key]) {
@@ -67,14 +79,27 @@ impl Tls {
                 keys.bad("ssl.certificate.location", &format!("it does not go with ssl.key.location: {error}"))
             })?,
         };
-        Ok(Some(Self { connector: TlsConnector::from(Arc::new(config)) }))
+        Ok(Some(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Reads the files again. While they don't go together, as in the middle of being replaced, what was read before stands.
+    async fn connector(&self) -> TlsConnector {
+        let given = self.given.clone();
+        let read = spawn_blocking(move || Self::make(&mut Keys::new(&given), true)).await;
+        match read {
+            Ok(Ok(Some(connector))) => self.connector.lock().clone_from(&connector),
+            Ok(Err(error)) => warn!("{error}; what was read before is used on"),
+            // Never none where TLS is wanted; and a runtime that ends needs no connection.
+            Ok(Ok(None)) | Err(_) => {}
+        }
+        self.connector.lock().clone()
     }
 
     /// The handshake.
     pub(super) async fn over(&self, tcp: TcpStream, to: &Address) -> Result<TlsStream<TcpStream>, Failure> {
         let name = ServerName::try_from(to.host.to_string())
             .map_err(|error| Failure::refused(to, "TLS", format!("its name can't be one of a certificate: {error}")))?;
-        self.connector.connect(name, tcp).await.map_err(|error| {
+        self.connector().await.connect(name, tcp).await.map_err(|error| {
             explain(to, &error).unwrap_or_else(|| {
                 Failure::lost(
                     to,
