@@ -18,6 +18,8 @@ use crate::wait_until;
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// Topics of one request to create them: the controller takes 10,000 at most, and larger ones take longer than a client waits.
 const TOPICS_A_REQUEST: usize = 1_000;
+/// For each topic to become usable, on a busy machine.
+const A_TOPIC: Duration = Duration::from_millis(20);
 /// Where there are more, the making is told on standard error, for it takes long.
 const MANY: usize = 2_000;
 
@@ -47,7 +49,8 @@ pub(super) async fn create_topics(client: &ClientConfig, names: &[String], repli
     }
     // The answer comes before the topics are usable.
     let client = Arc::new(client.create()?);
-    wait_until("the new topics are usable", START_LIMIT, async || {
+    let limit = START_LIMIT + A_TOPIC * u32::try_from(names.len())?;
+    wait_until("the new topics are usable", limit, async || {
         let usable = usable_topics(&client, 1).await?;
         let missing = names.iter().filter(|name| !usable.contains_key(*name)).count();
         ensure!(missing == 0, "{missing} of {} are missing", names.len());

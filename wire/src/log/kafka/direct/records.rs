@@ -149,7 +149,8 @@ mod tests {
                 producer_epoch: -1,
                 timestamp_type: TimestampType::Creation,
                 timestamp: 1_000 + at as i64,
-                sequence: -1,
+                // Those that follow each other are one batch.
+                sequence: at as i32,
                 offset: base + at as i64,
                 key: Some(Bytes::from_static(b"key")),
                 value: Some(payload.clone().into()),
