@@ -84,7 +84,7 @@ where
     })
 }
 
-async fn routed(worker: &Rc<Worker>, client: &Client, mut request: Request<Incoming>) -> Response<ResponseBody> {
+async fn routed(worker: &Rc<Worker>, client: &Arc<Client>, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let observer = worker.settings.observer.as_ref();
     let trail = observer.map(|observer| Trail::begin(observer, client.address(), &mut request));
     let websocket = match extended_connect::take(&mut request, || worker.random()) {
@@ -106,7 +106,9 @@ async fn routed(worker: &Rc<Worker>, client: &Client, mut request: Request<Incom
     };
     let mut response = match forwarded {
         Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            tunnel::open(worker, exchange, answered)
+            // A connection of HTTP/1 is the tunnel; one of HTTP/2 goes on beside it.
+            let open = websocket.then(|| client.opens_tunnel());
+            tunnel::open(worker, exchange, answered, open)
         }
         Ok(answered) => {
             let cold = exchange.was_held();

@@ -125,6 +125,8 @@ async fn leaves(old: &mut Replica) -> Result<()> {
     busy.end_well().await?;
     let ended = old.program.process().wait(PATIENCE).await?;
     ensure!(ended.success(), "{}: {ended}", old.name);
+    let printed = old.program.printed()?;
+    ensure!(!printed.contains("still in flight"), "it did not wait for its requests:\n{printed}");
     println!("{} left {:?} after SIGTERM", old.name, began.elapsed());
     Ok(())
 }

@@ -16,12 +16,18 @@ use tracing::debug;
 use super::forward::Answered;
 use super::{End, Exchange, Refusal, ResponseBody, headers};
 use crate::endpoints::AtEndpoint;
+use crate::server::client::OpenTunnel;
 use crate::server::worker::Worker;
 use crate::upstream::Stream;
 
 /// Tells the client that the protocol changes, and joins the two connections when it has. The request stays in flight until
 /// both directions have ended.
-pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answered) -> Response<ResponseBody> {
+pub(crate) fn open(
+    worker: &Rc<Worker>,
+    mut exchange: Exchange,
+    answered: Answered,
+    open: Option<OpenTunnel>,
+) -> Response<ResponseBody> {
     let Answered { response, at_endpoint, upgrade, .. } = answered;
     let (head, body) = response.into_parts();
     let (Some(client), Some((endpoint, read))) = (upgrade, body.into_upgraded()) else {
@@ -40,7 +46,11 @@ pub(crate) fn open(worker: &Rc<Worker>, mut exchange: Exchange, answered: Answer
     if let Some(protocol) = protocol {
         response.headers_mut().insert(UPGRADE, protocol);
     }
-    worker.tasks.spawn_local(join(client, endpoint, read, exchange, at_endpoint, farewell));
+    let joined = join(client, endpoint, read, exchange, at_endpoint, farewell);
+    worker.tasks.spawn_local(async move {
+        let _open = open;
+        joined.await;
+    });
     response
 }
 

@@ -128,6 +128,12 @@ impl Client {
         ActiveRequest { client: self.clone(), began_in: self.sweeps.load(Relaxed), is_answered: false }
     }
 
+    /// A stream of it has become a tunnel: it is not idle until the guard is dropped, though the request has been answered.
+    pub(crate) fn opens_tunnel(self: &Arc<Self>) -> OpenTunnel {
+        self.requests.fetch_add(1, Relaxed);
+        OpenTunnel(self.clone())
+    }
+
     /// From now on, and until the guard is dropped, the connection breaks when the client has hung up, even if bytes of it
     /// are still unread.
     pub(crate) fn watch_for_hang_up(&self) -> HangUpWatch<'_> {
@@ -218,6 +224,16 @@ impl Drop for ActiveRequest {
         if !self.is_answered {
             self.client.took_back(self.began_in);
         }
+    }
+}
+
+/// See [`Client::opens_tunnel`].
+#[derive(Debug)]
+pub(crate) struct OpenTunnel(Arc<Client>);
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Relaxed);
     }
 }
 

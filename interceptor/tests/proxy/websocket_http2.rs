@@ -97,6 +97,24 @@ async fn several_sockets_talk_on_one_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_with_an_open_socket_is_not_idle() {
+    let scene = Scene::with(|config, _| config.client_idle_timeout = Duration::from_secs(1)).await;
+    scene.ready(&[echo().await.address]);
+    let mut sender = connection(&scene).await;
+    let mut socket = open(&mut sender).await;
+    // Nothing is asked for meanwhile; an idle one is closed when the clock has gone by its second.
+    let mut idle = scene.client().await;
+    assert!(idle.is_closed().await);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    socket.send(Message::text("a")).await.unwrap();
+    assert!(said(&mut socket).await == Message::text("a"));
+    open(&mut sender).await.close(None).await.unwrap();
+    drop(socket);
+    scene.until_queue(0, 2).await;
+    until(async || sender.ready().await.is_err(), "now it is").await;
+}
+
+#[tokio::test]
 async fn a_socket_that_is_dropped_ends_at_the_workload_too() {
     let scene = Scene::start().await;
     scene.ready(&[echo().await.address]);
