@@ -2,6 +2,7 @@
 //!
 //! * `command` is what can be typed, `client` speaks HTTP, `exit` says how it ended, `output` and `tables` write answers.
 //! * `looks` are the commands that only look, `changes` those that change something, `trial` what would move, `events` what happens.
+//! * `simulate` asks no manager: it plays a day of a fleet here.
 
 mod changes;
 mod client;
@@ -10,6 +11,7 @@ mod events;
 mod exit;
 mod looks;
 mod output;
+mod simulate;
 mod tables;
 mod trial;
 
@@ -29,8 +31,11 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Does one command.
 pub async fn run(config: Config) -> Result<()> {
-    let client = Client::new(&config.connection)?;
     let output = Output::new(config.output, config.watch);
+    if let Command::Simulate(asked) = &config.command {
+        return output.write(&simulate::run(asked, &output)?);
+    }
+    let client = Client::new(&config.connection)?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
         outcome = one(&config, &client, &output) => outcome,

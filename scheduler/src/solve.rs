@@ -6,6 +6,7 @@ use crate::plan::Plan;
 
 mod draft;
 mod groups;
+mod join;
 mod place;
 mod problem;
 mod settle;

@@ -85,6 +85,8 @@ pub enum Command {
     Policy(Policy),
     /// What was decided of late: moves and why, collectors' states. With --follow what is decided from now on.
     Events(Events),
+    /// Plays a day of a fleet, here and without a manager, to compare policies before they are used.
+    Simulate(super::simulate::Config),
     /// Why a topic is on its collector, and what KEDA is told.
     Explain {
         /// A topic, or a workload as NAMESPACE/NAME.

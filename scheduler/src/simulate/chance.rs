@@ -36,13 +36,12 @@ impl Chance {
 
     /// The times, in seconds, of what happens so often an hour, each independent of the others, up to an end.
     pub(super) fn times(&mut self, per_hour: f64, end_s: f64) -> Vec<f64> {
-        let (mut times, mut at) = (Vec::new(), 0.0);
-        while per_hour > 0.0 {
-            at += -(1.0 - self.fraction()).ln() * 3600.0 / per_hour;
-            if at >= end_s {
-                break;
-            }
+        // Never happening is an infinite time until the first.
+        let mut pause = || -(1.0 - self.fraction()).ln() * 3600.0 / per_hour;
+        let (mut times, mut at) = (Vec::new(), pause());
+        while at < end_s {
             times.push(at);
+            at += pause();
         }
         times
     }

@@ -66,6 +66,8 @@ pub(super) enum Why {
 pub(super) struct Entry<'a> {
     pub(super) wanted: &'a TopicLoad,
     pub(super) previous: Option<&'a Arc<Placed>>,
+    /// As it is wanted; here too, since what an entry points to is far away in memory.
+    pub(super) load: f64,
     /// Its load, as a part of all load; see [`Draft::weigh`].
     pub(super) weight: u64,
     pub(super) before: Readers,
@@ -77,6 +79,8 @@ pub(super) struct Entry<'a> {
     pub(super) seat: Seat,
     /// The previous plan describes it in the same words: windows and provider.
     pub(super) described: bool,
+    /// In the previous plan its collector was kept for it.
+    pub(super) was_alone: bool,
     /// Placed by this very plan: nobody has begun to read it, so it may as well be placed elsewhere.
     pub(super) fresh: bool,
 }
@@ -166,7 +170,7 @@ impl<'a> Draft<'a> {
     /// not all go to one collector).
     pub(super) fn weigh(&mut self) {
         // Both fail for what is no number.
-        let load = |entry: &Entry<'_>| if entry.wanted.load > 0.0 { entry.wanted.load.min(LOAD_MAX) } else { 0.0 };
+        let load = |entry: &Entry<'_>| if entry.load > 0.0 { entry.load.min(LOAD_MAX) } else { 0.0 };
         let total: f64 = self.entries.iter().map(load).sum();
         let scale = if total > 0.0 { WHOLE / total } else { 0.0 };
         let scale = if scale.is_finite() { scale } else { 0.0 };

@@ -8,28 +8,26 @@ use super::draft::{Draft, Group};
 use crate::policy::{Policy, PolicyKind};
 
 /// Groups topics and collectors: all in one, or by provider.
-pub(super) fn group(draft: &mut Draft<'_>, kind: PolicyKind) {
+pub(super) fn group(draft: &mut Draft<'_>, kind: PolicyKind, dedicated: &[usize]) {
     let mut groups = Groups::default();
     if kind == PolicyKind::MaxPerHost {
         groups.number("");
+        groups.all[0].topics = draft.entries.len();
     }
     for (index, collector) in draft.collectors.iter_mut().enumerate() {
-        collector.group = match kind {
-            PolicyKind::MaxPerHost => 0,
-            PolicyKind::PerProvider => groups.number(&collector.info.provider),
-        };
+        if kind == PolicyKind::PerProvider {
+            collector.group = groups.number(&collector.info.provider);
+        }
         groups.all[collector.group as usize].collectors.push(index);
     }
-    for (topic, entry) in draft.entries.iter_mut().enumerate() {
-        entry.group = match kind {
-            PolicyKind::MaxPerHost => 0,
-            PolicyKind::PerProvider => groups.number(&entry.wanted.provider),
-        };
-        let group = &mut groups.all[entry.group as usize];
-        group.topics += 1;
-        if entry.wanted.dedicated {
-            group.dedicated.push(topic);
+    if kind == PolicyKind::PerProvider {
+        for entry in &mut draft.entries {
+            entry.group = groups.number(&entry.wanted.provider);
+            groups.all[entry.group as usize].topics += 1;
         }
+    }
+    for &topic in dedicated {
+        groups.all[draft.entries[topic].group as usize].dedicated.push(topic);
     }
     draft.groups = groups.all;
 }

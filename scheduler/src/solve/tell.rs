@@ -60,8 +60,7 @@ fn differs(draft: &Draft<'_>, topic: usize) -> bool {
 
 /// Whether a topic's collector is its own now and was not, or the other way round.
 fn realone(draft: &Draft<'_>, topic: usize) -> bool {
-    let entry = &draft.entries[topic];
-    entry.previous.is_some_and(|previous| previous.alone != draft.is_alone(topic))
+    draft.entries[topic].was_alone != draft.is_alone(topic)
 }
 
 /// The topic in the new plan: the previous value itself where nothing differs, and none where it has no place.

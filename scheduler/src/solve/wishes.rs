@@ -7,8 +7,8 @@ use super::draft::{Draft, Seat};
 use super::{CollectorState, Obstacle};
 
 /// Finds the seat of each topic that is pinned. Comes before moves are settled: one in flight to elsewhere is given up.
-pub(super) fn pin(draft: &mut Draft<'_>, seat_of: impl Fn(&str) -> Option<Seat>) {
-    for topic in 0..draft.entries.len() {
+pub(super) fn pin(draft: &mut Draft<'_>, pinned: &[usize], seat_of: impl Fn(&str) -> Option<Seat>) {
+    for &topic in pinned {
         let entry = &draft.entries[topic];
         let Some(id) = &entry.wanted.pinned else { continue };
         let Some(seat) = seat_of(id) else {
@@ -114,10 +114,9 @@ impl Spare {
 /// The collector that a topic has for itself already, if it may keep it.
 fn own(draft: &Draft<'_>, topic: usize, pins: &[usize]) -> Option<usize> {
     let entry = &draft.entries[topic];
-    let had = entry.previous.is_some_and(|previous| previous.alone);
     let at = entry.now.target();
     let pinned = entry.seat != Seat::NOBODY;
-    let index = at.index().filter(|_| had && (!pinned || entry.seat == at))?;
+    let index = at.index().filter(|_| entry.was_alone && (!pinned || entry.seat == at))?;
     let collector = &draft.collectors[index];
     let well =
         matches!(collector.info.state, CollectorState::Ready | CollectorState::Cordoned | CollectorState::Joining);
