@@ -18,25 +18,26 @@ const COLLECTORS: [usize; 3] = [10, 100, 1_000];
 /// Prints a table for each size of the fleet.
 pub fn run(rounds: usize) -> Result<()> {
     println!(
-        "\nscheduler: time of the first plan after the change (middle of {rounds} tries) and of the slowest until all is still; \
-         load moved over the least possible; hottest collector over the mean (what the hottest topic forces)"
+        "\nscheduler: milliseconds for the first plan after the change (quickest and middle of {rounds} tries) and for the slowest of those until all is \
+         still; how many plans that are, and moves; topics and load moved over the least possible; hottest collector over the mean, and what the hottest topic forces"
     );
     println!(
-        "{:>7} {:>10} {:>7} {:>12} | {:>9} {:>9} {:>6} {:>6} {:>7} {:>14} | {:>11} {:>8} | {:>11} {:>8}",
+        "{:>7} {:>5} {:>5} {:>12} | {:>8} {:>8} {:>8} | {:>5} {:>6} {:>5} {:>5} {:>6} {:>7} | {:>18} | {:>18}",
         "topics",
-        "collectors",
+        "coll.",
         "loads",
         "case",
-        "first",
+        "quickest",
+        "middle",
         "slowest",
         "plans",
         "moves",
-        "moved",
-        "hottest",
-        "hash: moved",
-        "hottest",
-        "least: moved",
-        "hottest"
+        "x",
+        "load",
+        "hot",
+        "forced",
+        "consistent hash",
+        "least weighted"
     );
     for topics in TOPICS {
         for collectors in COLLECTORS {

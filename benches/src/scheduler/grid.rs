@@ -1,6 +1,6 @@
 //! One change to a fleet at rest, until it is at rest again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -84,7 +84,9 @@ pub fn settled(fleet: &Fleet) -> Result<Settled> {
 /// What a change led to.
 struct Run {
     plan: Plan,
-    first: Duration,
+    /// Of the tries, the quickest and the middle one.
+    first: (Duration, Duration),
+    /// Of all plans until it was still, in the quickest try.
     slowest: Duration,
     plans: usize,
     moves: usize,
@@ -100,7 +102,7 @@ impl Run {
             let solution = solve(&fleet.problem, &run.plan);
             let took = began.elapsed();
             if run.plans == 0 {
-                run.first = took;
+                run.first = (took, took);
             }
             run.slowest = run.slowest.max(took);
             run.plans += 1;
@@ -125,8 +127,8 @@ pub struct Row {
     loads: Loads,
     case: Case,
     run: Run,
-    /// Load moved over the least possible, and hottest over mean: ours, and the others'.
-    quality: [(Option<f64>, f64); 3],
+    /// Ours, and the others'.
+    quality: [Quality; 3],
     /// What the hottest topic alone forces.
     forced: f64,
 }
@@ -138,14 +140,14 @@ impl Row {
         let (nothing, empty) = (Plan::default(), Owners::new());
         let previous = if case == Case::Full { &nothing } else { &before.plan };
         let mut run = Run::until_still(&fleet, previous)?;
-        let mut firsts = vec![run.first];
+        let mut firsts = vec![run.first.0];
         for _ in 1..rounds {
             let again = Run::until_still(&fleet, previous)?;
-            firsts.push(again.first);
+            firsts.push(again.first.0);
             run.slowest = run.slowest.min(again.slowest);
         }
         firsts.sort();
-        run.first = firsts[firsts.len() / 2];
+        run.first = (firsts[0], firsts[firsts.len() / 2]);
 
         let [had_hash, had_least] = if case == Case::Full { [&empty, &empty] } else { [&before.hash, &before.least] };
         let problem = &fleet.problem;
@@ -171,6 +173,16 @@ fn owners(plan: &Plan) -> Owners {
     plan.topics.iter().filter_map(|(topic, placed)| Some((topic.clone(), placed.placement.owner.clone()?))).collect()
 }
 
+/// How good an assignment is, beside the one before.
+struct Quality {
+    /// Topics moved over the least possible number, where that is known.
+    moves: Option<f64>,
+    /// Load moved over the least possible.
+    load: Option<f64>,
+    /// The hottest collector over the mean.
+    hottest: f64,
+}
+
 /// What assignments are measured by.
 struct Judged<'a> {
     problem: &'a Problem,
@@ -191,33 +203,42 @@ impl<'a> Judged<'a> {
         self.hottest_topic / (self.total / self.ready as f64)
     }
 
-    /// Load moved over the least possible, and the hottest collector over the mean.
-    fn judge(&self, before: &Owners, after: &Owners) -> (Option<f64>, f64) {
+    fn judge(&self, before: &Owners, after: &Owners) -> Quality {
         let mut carried: BTreeMap<&str, f64> = BTreeMap::new();
-        let mut moved = 0.0;
+        let (mut moves, mut moved) = (0, 0.0);
         for topic in &self.problem.topics {
             let name = &topic.spec.topic;
             *carried.entry(&after[name]).or_default() += topic.load;
             if before.get(name).is_some_and(|had| *had != after[name]) {
+                moves += 1;
                 moved += topic.load;
             }
         }
         let hottest = carried.values().copied().fold(0.0, f64::max) / (self.total / self.ready as f64);
-        let least = match self.case {
-            // Who joins must get a fair share.
-            Case::Join(count) => Some(self.fair_share() * count as f64),
-            // What the lost ones had must go.
-            Case::Leave(_) => Some(self.lost_load(before)),
-            Case::Full | Case::Stable | Case::Added => None,
-        };
-        (least.map(|least| moved / least), hottest)
+        let (least_moves, least_load) = self.least(before);
+        let over = |least: f64, did: f64| (least > 1e-9).then(|| did / least);
+        Quality { moves: over(least_moves, f64::from(moves)), load: over(least_load, moved), hottest }
     }
 
-    fn lost_load(&self, before: &Owners) -> f64 {
-        let lost = self.problem.collectors.iter().filter(|info| info.state == CollectorState::Lost);
-        let lost: std::collections::BTreeSet<&String> = lost.map(|info| &info.id).collect();
-        let had = |name: &String| before.get(name).is_some_and(|owner| lost.contains(owner));
-        self.problem.topics.iter().filter(|topic| had(&topic.spec.topic)).map(|topic| topic.load).sum()
+    /// The least number of topics, and the least load, that must move; zero where none must, or it is not known.
+    fn least(&self, before: &Owners) -> (f64, f64) {
+        match self.case {
+            // Who joins must get a fair share; where topics differ, the number that makes it up depends on who gives which.
+            Case::Join(count) => {
+                let load = self.fair_share() * count as f64;
+                let lightest = self.problem.topics.iter().map(|topic| topic.load).fold(f64::INFINITY, f64::min);
+                (if lightest == self.hottest_topic { (load / lightest).floor() } else { 0.0 }, load)
+            }
+            // What the lost ones had must go.
+            Case::Leave(_) => {
+                let lost = self.problem.collectors.iter().filter(|info| info.state == CollectorState::Lost);
+                let lost: BTreeSet<&String> = lost.map(|info| &info.id).collect();
+                let had = |name: &String| before.get(name).is_some_and(|owner| lost.contains(owner));
+                let topics = self.problem.topics.iter().filter(|topic| had(&topic.spec.topic));
+                topics.fold((0.0, 0.0), |(count, load), topic| (count + 1.0, load + topic.load))
+            }
+            Case::Full | Case::Stable | Case::Added => (0.0, 0.0),
+        }
     }
 
     /// The mean of what can be shared: a topic that alone is more than the mean has a collector for itself.
@@ -238,23 +259,27 @@ impl<'a> Judged<'a> {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
-        let moved =
-            |quality: (Option<f64>, f64)| quality.0.map_or_else(|| "-".to_owned(), |moved| format!("{moved:.2}"));
+        let milliseconds = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1e3);
+        let over = |over: Option<f64>| over.map_or_else(|| "-".to_owned(), |over| format!("{over:.2}"));
         let Self { topics, collectors, loads, case, run, quality: [ours, hash, least], forced } = self;
         write!(
             f,
-            "{topics:>7} {collectors:>10} {loads:>7} {case:>12} | {:>9} {:>9} {:>6} {:>6} {:>7} {:>6.2} ({forced:>5.2}) | {:>11} {:>8.2} | {:>11} {:>8.2}",
-            milliseconds(run.first),
+            "{topics:>7} {collectors:>5} {loads:>5} {case:>12} | {:>8} {:>8} {:>8} | {:>5} {:>6} {:>5} {:>5} {:>6.2} {forced:>7.2} | \
+             {:>5} {:>5} {:>6.2} | {:>5} {:>5} {:>6.2}",
+            milliseconds(run.first.0),
+            milliseconds(run.first.1),
             milliseconds(run.slowest),
             run.plans,
             run.moves,
-            moved(*ours),
-            ours.1,
-            moved(*hash),
-            hash.1,
-            moved(*least),
-            least.1,
+            over(ours.moves),
+            over(ours.load),
+            ours.hottest,
+            over(hash.moves),
+            over(hash.load),
+            hash.hottest,
+            over(least.moves),
+            over(least.load),
+            least.hottest,
         )
     }
 }

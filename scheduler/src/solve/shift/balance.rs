@@ -3,7 +3,9 @@
 use super::{Shift, Step};
 
 /// Swaps are tried for this many of a collector's heaviest topics.
-const SWAPS_TRIED: usize = 256;
+const SWAPS_TRIED: usize = 64;
+/// With so many of the least loaded collectors.
+const PARTNERS_TRIED: usize = 4;
 /// From this many of the most loaded collectors something is sought for a cold one.
 const DONORS_TRIED: usize = 16;
 
@@ -40,7 +42,14 @@ impl Shift<'_, '_> {
                 return step;
             }
         }
-        self.levels.coldest(group).map_or(Step::Nothing, |to| self.swap(from, to, made))
+        let partners: Vec<usize> = self.levels.coldest_first(group).take(PARTNERS_TRIED).collect();
+        for to in partners {
+            let step = self.swap(from, to, made);
+            if step != Step::Nothing {
+                return step;
+            }
+        }
+        Step::Nothing
     }
 
     /// Gives something to a cold collector.
@@ -92,18 +101,29 @@ impl Shift<'_, '_> {
         if from == to || high <= low || !self.draft.collectors[from].is_open() {
             return Step::Nothing;
         }
-        let most = (high - low) / 2;
-        let mut best = (self.band.crumb(self.fair[self.group(from)]), None);
+        let (fair, even) = (self.fair[self.group(from)], (high - low) / 2);
+        let full = self.band.full(fair);
+        // The hotter of the two, afterwards; less than a crumb is not worth two moves.
+        let mut best = (high.saturating_sub(self.band.crumb(fair)), None);
         let heavy: Vec<(u64, usize)> = self.movable.of(self.draft, from).descending().take(SWAPS_TRIED).collect();
         let light = self.movable.of(self.draft, to);
         for (weight, topic) in heavy {
-            if let Some((back_weight, back)) = light.smallest_from(weight.saturating_sub(most))
-                && weight > back_weight + best.0
-            {
-                best = (weight - back_weight, Some((topic, back)));
+            let ideal = weight.saturating_sub(even);
+            let less = light.smallest_from(ideal).filter(|back| back.0 < weight);
+            let more = light.largest_up_to(ideal).filter(|back| low + (weight - back.0) <= full);
+            for (back_weight, back) in less.into_iter().chain(more) {
+                let gives = weight - back_weight;
+                let hotter = high.saturating_sub(gives).max(low + gives);
+                if hotter < best.0 {
+                    best = (hotter, Some((topic, back)));
+                }
             }
         }
         let (_, Some((topic, back))) = best else { return Step::Nothing };
+        // Two that are over the budget together can never move, and must not keep all others from moving.
+        if self.draft.entries[topic].weight + self.draft.entries[back].weight > self.budget {
+            return Step::Nothing;
+        }
         if !self.affordable(&[(topic, to), (back, from)]) {
             return Step::OverBudget;
         }
