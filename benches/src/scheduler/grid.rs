@@ -95,7 +95,13 @@ struct Run {
 impl Run {
     fn until_still(fleet: &Fleet, plan: &Plan) -> Result<Self> {
         let mut fleet = fleet.clone();
-        let mut run = Self { plan: plan.clone(), first: Duration::ZERO, slowest: Duration::ZERO, plans: 0, moves: 0 };
+        let mut run = Self {
+            plan: plan.clone(),
+            first: (Duration::ZERO, Duration::ZERO),
+            slowest: Duration::ZERO,
+            plans: 0,
+            moves: 0,
+        };
         loop {
             fleet.warm(&run.plan);
             let began = Instant::now();
