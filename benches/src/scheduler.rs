@@ -18,7 +18,7 @@ const COLLECTORS: [usize; 3] = [10, 100, 1_000];
 /// Prints a table for each size of the fleet.
 pub fn run(rounds: usize) -> Result<()> {
     println!(
-        "\nscheduler: milliseconds for the first plan after the change (quickest and middle of {rounds} tries) and for the slowest of those until all is \
+        "\nscheduler: milliseconds of processor time for the first plan after the change (quickest and middle of {rounds} tries) and for the slowest of those until all is \
          still; how many plans that are, and moves; topics and load moved over the least possible; hottest collector over the mean, and what the hottest topic forces"
     );
     println!(
