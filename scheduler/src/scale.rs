@@ -94,7 +94,8 @@ pub struct Scaled {
 /// Decides how many collectors each provider shall have.
 ///
 /// * Out at once: when topics (or load, where [`Settings::max_load`] says so) do not fit, when a collector has been lost for
-///   [`Settings::replace_after`], when an operator drains one. Never beyond the policy's `maxCollectors`.
+///   [`Settings::replace_after`] (no more than carry the topics: where new ones are lost too, more do not help), when an operator drains
+///   one. Never beyond the policy's `maxCollectors`.
 /// * In after [`Settings::quiet`], one at a time: the last by ordinal is emptied, then released. Not while a topic is unassigned or moving, a collector is
 ///   lost, joining or drained by an operator; not while a topic is pinned to the last one. It ends at once when the rest would not be enough any more.
 /// * Fewer are enough only if [`SLACK_PERCENT`] more would fit on them too, and on those alone that take topics.

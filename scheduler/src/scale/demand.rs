@@ -128,7 +128,9 @@ impl Demand<'_> {
             Some(max) => ((group.load * f64::from(100 + more_percent) / 100.0 / max).ceil() as usize, max),
             None => (0, f64::INFINITY),
         };
-        let needed = by_topics.max(by_load).saturating_add(group.dedicated + beside);
+        let carry = by_topics.max(by_load).saturating_add(group.dedicated);
+        // Where new ones are lost as well (their provider has failed), still more would be, too.
+        let needed = carry.saturating_add(beside.min(carry));
         let (least, most) = (policy.min_collectors as usize, policy.max_collectors as usize);
         let why = if needed > most {
             Why::Maximum { needed, max_collectors: policy.max_collectors }

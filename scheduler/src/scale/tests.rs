@@ -177,6 +177,15 @@ fn a_lost_collector_is_replaced_after_a_while_and_nothing_leaves_meanwhile() {
 }
 
 #[test]
+fn where_new_ones_are_lost_too_each_is_replaced_once() {
+    let mut fleet = Fleet::new(30, policy(10, 1, 50));
+    fleet.tick_for(TICK * 30);
+    fleet.states = (0..50).map(|ordinal| (ordinal, CollectorState::Lost)).collect();
+    fleet.tick_for(Duration::from_secs(1200));
+    assert_eq!(fleet.size, 6);
+}
+
+#[test]
 fn nothing_leaves_while_an_operator_drains_or_a_topic_is_pinned_to_the_last_one() {
     let mut fleet = Fleet::new(40, policy(10, 1, 9));
     fleet.tick_for(TICK * 30);
