@@ -8,13 +8,17 @@ use anyhow::{Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use plimsoll_scheduler::plan::Plan;
-use plimsoll_scheduler::solve::{CollectorState, Problem, solve};
+use plimsoll_scheduler::solve::{CollectorState, Problem, Solution, solve};
 
 use super::fleet::{Fleet, Loads};
 use super::peers::{Assignor, ConsistentHash, LeastWeighted};
 
 /// Plans until all is still, at most: more is a mistake.
 const PLANS_MAX: usize = 1_000;
+
+/// A plan is made again until this has been used, or so often.
+const MEASURED: Duration = Duration::from_millis(40);
+const TIMES_MAX: u32 = 50;
 
 /// A change to a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,9 +109,7 @@ impl Run {
         };
         loop {
             fleet.warm(&run.plan);
-            let began = thread_time()?;
-            let solution = solve(&fleet.problem, &run.plan);
-            let took = thread_time()?.saturating_sub(began);
+            let (solution, took) = measured(&fleet.problem, &run.plan)?;
             if run.plans == 0 {
                 run.first = (took, took);
             }
@@ -123,6 +125,20 @@ impl Run {
             if run.plans == PLANS_MAX {
                 bail!("{PLANS_MAX} plans, and the fleet is not at rest");
             }
+        }
+    }
+}
+
+/// Plans the same so often that the kernel's count of processor time, which is some milliseconds late, is right on average.
+fn measured(problem: &Problem, plan: &Plan) -> Result<(Solution, Duration)> {
+    let began = thread_time()?;
+    let mut times = 0;
+    loop {
+        let solution = solve(problem, plan);
+        times += 1;
+        let took = thread_time()?.saturating_sub(began);
+        if took >= MEASURED || times == TIMES_MAX {
+            return Ok((solution, took / times));
         }
     }
 }
