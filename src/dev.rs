@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cli::KafkaClient;
 use crate::parts;
+use crate::signals::Groups;
 use replicas::Program;
 
 /// Settings of `plimsoll dev`: with none of them, all is in memory and a demo workload is scaled.
@@ -86,7 +87,7 @@ pub fn friendlier_defaults(command: clap::Command) -> clap::Command {
 }
 
 /// Runs everything until shutdown; nothing outlives it.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(config: Config, groups: Groups, shutdown: CancellationToken) -> Result<()> {
     let tasks = TaskTracker::new();
     // Parts stop in the order of the requests' way, so that each can still tell the next one its last.
     let (behind, scaling) = (CancellationToken::new(), CancellationToken::new());
@@ -125,7 +126,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let parts = plimsoll_interceptor::Parts { log, routes: workloads.clone(), endpoints: endpoints.clone() };
     let interceptor = Interceptor::bind(config.interceptor.clone(), parts).await?;
     let program = match (&config.replica_command, &config.routes) {
-        (Some(command), _) => Some(Program::Command(command.clone())),
+        (Some(command), _) => Some(Program::Command(command.clone(), groups)),
         (None, None) => Some(Program::Demo),
         (None, Some(_)) => None,
     };

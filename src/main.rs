@@ -50,13 +50,14 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     let shutdown = CancellationToken::new();
+    let groups = signals::Groups::default();
     match command {
         Command::Ctl(config) => return ctl::run(*config).await,
         Command::Completions { shell } => return completions(shell),
-        _ => signals::cancel_on_stop(&shutdown)?,
+        _ => signals::cancel_on_stop(&shutdown, groups.clone())?,
     }
     match command {
-        Command::Dev(config) => dev::run(*config, shutdown).await,
+        Command::Dev(config) => dev::run(*config, groups, shutdown).await,
         Command::Interceptor(part) => interceptor(*part, shutdown).await,
         Command::Collector(part) => collector(*part, shutdown).await,
         Command::Manager(part) => manager(*part, shutdown).await,

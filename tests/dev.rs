@@ -100,6 +100,35 @@ async fn ctrl_c_does_not_wait_for_a_program_that_never_listens() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_twice_leaves_no_program_behind_that_does_not_want_to_end() -> Result<()> {
+    let _alone = exclusively().await;
+    let nap = 300_000 + std::process::id();
+    let command = format!(
+        "--replica-command=trap '' TERM INT; sleep {nap} & exec python3 -m http.server --bind 127.0.0.1 {{port}}"
+    );
+    let program = format!("sleep\0{nap}");
+    let mut dev = Dev::start(&[command]).await?;
+    let proxy = dev.proxy.address();
+    let first = http::get(&proxy, "hello.localhost", "/").await?;
+    ensure!(first.status == 200, "{first:?}");
+    ensure!(!processes_with(&program)?.is_empty(), "the program has started no other");
+    dev.program.process().signal(Signal::SIGINT)?;
+    // A signal that comes with one of its kind that has not been seen yet is lost.
+    wait_until("dev ends", Duration::from_secs(8), async || {
+        dev.program.process().signal(Signal::SIGTERM).ok();
+        ensure!(dev.program.has_ended()?, "it has not: {}", dev.program.printed()?);
+        Ok(())
+    })
+    .await?;
+    wait_until("its programs have ended", Duration::from_secs(5), async || {
+        let left = processes_with(&program)?;
+        ensure!(left.is_empty(), "processes {left:?} are left");
+        Ok(())
+    })
+    .await
+}
+
 /// A running `plimsoll dev` with short times.
 struct Dev {
     program: Program,

@@ -25,7 +25,7 @@ pub fn print(shown: &Shown<'_>) {
         if shown.store.is_empty() { "in memory".to_owned() } else { format!("etcd at {}", shown.store.join(",")) };
     let replicas = match shown.program {
         Some(Program::Demo) => "the demo, from 0".to_owned(),
-        Some(Program::Command(command)) => format!("`{command}`, from 0"),
+        Some(Program::Command(command, _)) => format!("`{command}`, from 0"),
         None => "not scaled: the routes' targets are servers of your own".to_owned(),
     };
     println!("Plimsoll is up.\n");

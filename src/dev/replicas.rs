@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio_util::task::TaskTracker;
 
 use super::demo;
+use crate::signals::Groups;
 
 /// A replica that does not listen within this is a failure.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,8 +28,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum Program {
     /// The demo's server, as tasks of this process.
     Demo,
-    /// A shell command, as a child process.
-    Command(String),
+    /// A shell command, as a child process, in a group that ends with us.
+    Command(String, Groups),
 }
 
 /// One replica.
@@ -42,6 +43,7 @@ struct Process {
     address: SocketAddr,
     child: Child,
     group: Option<Pid>,
+    groups: Groups,
 }
 
 /// All replicas of one workload.
@@ -120,7 +122,7 @@ impl Replica {
     async fn start(program: &Program, name: &str) -> Result<Self> {
         match program {
             Program::Demo => Ok(Self::Demo(demo::Replica::start(name.to_owned()).await?)),
-            Program::Command(command) => Process::start(command).await.map(Self::Process),
+            Program::Command(command, groups) => Process::start(command, groups).await.map(Self::Process),
         }
     }
 
@@ -141,7 +143,7 @@ impl Replica {
 
 impl Process {
     /// Returns when it listens. Dropping the call on the way stops what it has started.
-    async fn start(command: &str) -> Result<Self> {
+    async fn start(command: &str, groups: &Groups) -> Result<Self> {
         let address = free_address().await?;
         let port = address.port().to_string();
         let line = command.replace("{port}", &port);
@@ -155,7 +157,10 @@ impl Process {
             .spawn()
             .with_context(|| format!("can't run {line:?}"))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        let mut process = Self { address, child, group };
+        if let Some(group) = group {
+            groups.add(group);
+        }
+        let mut process = Self { address, child, group, groups: groups.clone() };
         let ready = async {
             while TcpStream::connect(address).await.is_err() {
                 if let Some(status) = process.child.try_wait()? {
@@ -209,6 +214,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         // What the shell has left behind, or all of it where nobody could wait.
         self.signal(Signal::SIGKILL);
+        if let Some(group) = self.group {
+            self.groups.remove(group);
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Shape {
     pub(crate) manager_flags: Vec<String>,
     /// What the broker is like.
     pub(crate) kafka: KafkaSettings,
+    /// Topics that are there before all parts: thousands are made in seconds while nobody uses the broker, and in minutes after.
+    pub(crate) topics: Vec<String>,
 }
 
 impl Default for Shape {
@@ -35,6 +37,7 @@ impl Default for Shape {
             // The shortest that KEDA's own polling would allow in a test.
             manager_flags: vec!["--activity-window=5s".to_owned()],
             kafka: KafkaSettings::default(),
+            topics: Vec::new(),
         }
     }
 }
@@ -62,6 +65,9 @@ impl Processes {
     /// Starts everything; returns when all parts listen.
     pub(crate) async fn start(shape: &Shape, routes: &[Route]) -> Result<Self> {
         let (kafka, etcd) = tokio::try_join!(Kafka::start_with(shape.kafka.clone()), Etcd::start())?;
+        for some in shape.topics.chunks(1_000) {
+            kafka.create_topics(some).await?;
+        }
         let mut line = Self {
             kafka,
             etcd,

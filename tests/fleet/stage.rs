@@ -30,7 +30,7 @@ pub(crate) struct Size {
 }
 
 /// Until everything is as it should be, on a busy machine.
-const SETTLES_WITHIN: Duration = Duration::from_secs(180);
+const SETTLES_WITHIN: Duration = Duration::from_secs(240);
 
 /// Two managers, the collectors, frames for all workloads, and someone who watches.
 pub(crate) struct Stage {
@@ -57,15 +57,16 @@ impl Stage {
                 ..Route::new(format!("workload-{number}"), nowhere)
             })
             .collect();
+        let topics: Vec<String> = routes.iter().map(|route| format!("plimsoll.default.{}", route.name)).collect();
         let shape = Shape {
             interceptors: 0,
             collectors: size.collectors,
             managers,
+            topics: topics.clone(),
             kafka: KafkaSettings { heap_mib: size.heap_mib, ..KafkaSettings::default() },
             manager_flags: manager_flags.iter().map(ToString::to_string).collect(),
         };
         let line = Processes::start(&shape, &routes).await?;
-        let topics = (0..size.workloads).map(|number| format!("plimsoll.default.workload-{number}")).collect();
         let frames = Frames::start(&line.kafka.bootstrap(), topics)?;
         let apis: Vec<String> = line.managers.iter().map(|manager| manager.ports[0].address()).collect();
         let watching = Watching::start(&apis, size.workloads);
