@@ -3,11 +3,18 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use plimsoll_testkit::{Etcd, Folder, Kafka, KafkaSettings, Port};
+use plimsoll_testkit::{Etcd, Folder, Kafka, KafkaSettings, Port, wait_until};
+use plimsoll_wire::{
+    log::{
+        EventLog, TopicSpec,
+        kafka::{KafkaConfig, KafkaLog},
+    },
+    topic::RETENTION,
+};
 
 use super::{
     deployment::{Deployment, ManagerAddress},
-    program::Program,
+    program::{Program, START_LIMIT},
     routes::{self, Route},
 };
 
@@ -65,9 +72,7 @@ impl Processes {
     /// Starts everything; returns when all parts listen.
     pub(crate) async fn start(shape: &Shape, routes: &[Route]) -> Result<Self> {
         let (kafka, etcd) = tokio::try_join!(Kafka::start_with(shape.kafka.clone()), Etcd::start())?;
-        for some in shape.topics.chunks(1_000) {
-            kafka.create_topics(some).await?;
-        }
+        make_topics(&kafka.bootstrap(), &shape.topics).await?;
         let mut line = Self {
             kafka,
             etcd,
@@ -208,6 +213,25 @@ impl Processes {
         });
         logs.collect()
     }
+}
+
+/// Makes topics as a manager does.
+async fn make_topics(brokers: &str, topics: &[String]) -> Result<()> {
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let log = KafkaLog::new(KafkaConfig { brokers: brokers.to_owned(), ..KafkaConfig::default() })?;
+    let spec = |topic: &String| TopicSpec { topic: topic.as_str().into(), retention: RETENTION };
+    for some in topics.chunks(500) {
+        let specs: Vec<TopicSpec> = some.iter().map(spec).collect();
+        wait_until("the topics are made", START_LIMIT * 3, async || {
+            log.create_topics(&specs).await.into_iter().try_for_each(|made| made.map(|_| ()))?;
+            Ok(())
+        })
+        .await?;
+    }
+    log.close().await;
+    Ok(())
 }
 
 /// Waits until both its ports can be connected to.
