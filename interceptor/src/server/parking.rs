@@ -22,7 +22,7 @@ use super::serving::Served;
 use super::worker::Worker;
 
 /// Between two looks at connections that came to rest. One that was not used between two of them is parked: making HTTP anew
-/// costs about a twentieth of a request, so busy connections must not be.
+/// takes room for hyper's buffers each time, so busy connections must not be.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// Where a stream returns to when whoever had it is dropped.
