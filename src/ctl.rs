@@ -1,12 +1,13 @@
 //! `plimsoll ctl`: asks a manager over its REST API, and has it change things.
 //!
-//! * `command` is what can be typed, `client` speaks HTTP, `exit` says how it ended, `output` and `tables` write answers.
+//! * `command` is what can be typed, `client` speaks HTTP over a `connection`, `exit` says how it ended, `output` and `tables` write answers.
 //! * `looks` are the commands that only look, `changes` those that change something, `trial` what would move, `events` what happens.
 //! * `simulate` asks no manager: it plays a day of a fleet here.
 
 mod changes;
 mod client;
 mod command;
+mod connection;
 mod events;
 mod exit;
 mod looks;

@@ -15,7 +15,7 @@ use driver::{
     rest,
     routes::{self, Route},
 };
-use plimsoll_testkit::{Folder, Port, wait_until};
+use plimsoll_testkit::{Certificates, Folder, Port, wait_until};
 use serde_json::Value;
 
 /// `plimsoll dev` with two workloads, one of which has three requests in flight.
@@ -328,5 +328,49 @@ async fn shells_get_completions() -> Result<()> {
             ended.stderr
         );
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn over_tls_ctl_believes_and_shows_what_it_is_given() -> Result<()> {
+    let _alone = exclusively().await;
+    let (certificates, folder) = (Certificates::make()?, Folder::new("ctl-tls")?);
+    let tokens = folder.join("tokens");
+    fs::write(&tokens, "operate:ada:0123456789abcdef-ada\nread:bob:0123456789abcdef-bob\n")?;
+    let bobs = folder.join("bob");
+    fs::write(&bobs, "0123456789abcdef-bob\n")?;
+    let ports = [Port::claim()?, Port::claim()?, Port::claim()?, Port::claim()?];
+    let [proxy, admin, api, scaler] = ports.each_ref().map(Port::address);
+    // Certificate and key in one file, as Kafka has them.
+    let pair = certificates.folder().join("broker.pem");
+    let path = |path: &std::path::Path| path.display().to_string();
+    let arguments = [
+        "dev".to_owned(),
+        format!("--proxy-listen={proxy}"),
+        format!("--admin-listen={admin}"),
+        format!("--api-listen={api}"),
+        format!("--scaler-listen={scaler}"),
+        format!("--api-tls-cert={}", path(&pair)),
+        format!("--api-tls-key={}", path(&pair)),
+        format!("--api-client-ca={}", path(&certificates.authority())),
+        format!("--api-token-file={}", path(&tokens)),
+    ];
+    let mut program = Program::start(&folder, "dev", &arguments)?;
+    program.listens(&[&proxy, &api]).await?;
+    let server = format!("https://{api}");
+    let believing = ["--ca-file".to_owned(), path(&certificates.authority())];
+    let call = async |code: i32, what: &[&str], shown: &[String]| {
+        let all: Vec<&str> = what.iter().copied().chain(believing.iter().chain(shown).map(String::as_str)).collect();
+        ctl(&server, code, &all).await
+    };
+    call(0, &["collectors"], &[]).await?;
+    let refused = call(5, &["rebalance"], &[]).await?;
+    ensure!(refused.stderr.contains("nothing was changed"), "{}", refused.stderr);
+    call(5, &["rebalance"], &["--token-file".to_owned(), path(&bobs)]).await?;
+    call(0, &["rebalance"], &["--token".to_owned(), "0123456789abcdef-ada".to_owned()]).await?;
+    let (cert, key) = (path(&certificates.client_certificate()), path(&certificates.client_key()));
+    call(0, &["rebalance"], &["--client-cert".to_owned(), cert, "--client-key".to_owned(), key]).await?;
+    ctl(&server, 6, &["collectors", "--ca-file", &path(&certificates.stranger())]).await?;
+    ctl(&format!("ftp://{api}"), 2, &["collectors"]).await?;
     Ok(())
 }

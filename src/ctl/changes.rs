@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use hyper::Method;
 use plimsoll_manager::api::{CollectorView, NewTopic, Pin, PolicyView, RebalanceView, TopicView, TrialAsked};
-use reqwest::Method;
 use tokio::time::Instant;
 
 use super::client::{Client, NOTHING, encoded};

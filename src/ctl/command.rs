@@ -49,18 +49,20 @@ pub struct Connection {
     #[arg(long, env = "PLIMSOLL_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8088", global = true)]
     pub server: String,
     /// The token to show. Better in a file: others on this machine can see what processes were started with.
-    #[arg(
-        long,
-        env = "PLIMSOLL_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true,
-        global = true,
-        conflicts_with = "token_file"
-    )]
+    #[arg(long, env = "PLIMSOLL_TOKEN", value_name = "TOKEN", hide_env_values = true, global = true)]
     pub token: Option<String>,
-    /// A file with the token to show.
+    /// A file with the token to show; --token wins over it.
     #[arg(long, env = "PLIMSOLL_TOKEN_FILE", value_name = "FILE", global = true)]
     pub token_file: Option<PathBuf>,
+    /// Authorities in PEM form that vouch for an https server; the machine's own if unsaid.
+    #[arg(long, env = "PLIMSOLL_CA_FILE", value_name = "FILE", global = true)]
+    pub ca_file: Option<PathBuf>,
+    /// A client certificate to show, in PEM form.
+    #[arg(long, env = "PLIMSOLL_CLIENT_CERT", value_name = "FILE", global = true, requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// The private key of --client-cert.
+    #[arg(long, env = "PLIMSOLL_CLIENT_KEY", value_name = "FILE", global = true, requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// What can be asked for.

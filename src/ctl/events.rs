@@ -51,7 +51,7 @@ async fn follow(client: &Client, output: &Output, last: &mut Option<String>, see
     let mut stream = client.stream("events", last.as_deref()).await?;
     let mut buffer = Vec::new();
     let mut parser = Parser::default();
-    while let Some(part) = stream.chunk().await.context("the stream of events broke off")? {
+    while let Some(part) = stream.part().await.context("the stream of events broke off")? {
         buffer.extend_from_slice(&part);
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();

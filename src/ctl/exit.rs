@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use reqwest::StatusCode;
+use hyper::StatusCode;
 
 /// Why a manager did not do what was asked. Its message is for people, its kind for scripts.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! What would move.
 
 use anyhow::Result;
+use hyper::Method;
 use plimsoll_manager::api::{PolicyKind, PolicyView, TrialAsked, TrialView};
-use reqwest::Method;
 
 use super::client::Client;
 use super::command::{Plan, PolicyFields};

@@ -13,6 +13,9 @@ use plimsoll_testkit::{Folder, Process, wait_until};
 /// What a start may take on a busy machine, servers of its own not included.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// What a run to the end may take, one that waits for a collector to be emptied included.
+const RUN_LIMIT: Duration = Duration::from_secs(90);
+
 /// A running `plimsoll`. Killed when dropped.
 pub(crate) struct Program {
     process: Process,
@@ -92,7 +95,7 @@ pub(crate) struct Ended {
 /// Runs `plimsoll ARGUMENTS` to its end.
 pub(crate) async fn run<S: AsRef<str>>(arguments: &[S]) -> Result<Ended> {
     let output = tokio::process::Command::from(command(arguments)).kill_on_drop(true).output();
-    let output = tokio::time::timeout(START_LIMIT, output).await.context("plimsoll did not end")??;
+    let output = tokio::time::timeout(RUN_LIMIT, output).await.context("plimsoll did not end")??;
     Ok(Ended {
         success: output.status.success(),
         code: output.status.code(),

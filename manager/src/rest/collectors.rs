@@ -52,6 +52,6 @@ async fn ask(rest: &Rest, id: &str, directive: Option<CollectorDirective>) -> Re
     })
     .await?;
     let all = views::collectors(rest, &known);
-    // One that was gone already, and of which nothing is asked any more, is known no longer.
-    all.into_iter().find(|one| one.id == id).ok_or_else(|| no_collector(id))
+    // One that had gone already, and of which nothing is asked any more, is known no longer.
+    Ok(all.into_iter().find(|one| one.id == id).unwrap_or_else(|| views::absent(id)))
 }

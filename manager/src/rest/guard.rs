@@ -18,6 +18,8 @@ use super::tokens::{Role, Tokens};
 
 /// Logins that may fail at once from one address, and in the long run: twenty in a minute.
 const FAILED_LOGINS: (u32, f64) = (20, 20.0 / 60.0);
+/// Lines about refused changes that one address causes at once, and a second in the long run.
+const REFUSED_LINES: (u32, f64) = (20, 1.0);
 /// What changes nothing, though its method is one that could.
 const DRY_RUNS: [&str; 1] = ["/api/v1/assignment/plan"];
 /// What is asked by machines that have no token: kubelets.
@@ -38,6 +40,8 @@ pub struct Guard {
     pub reads_need_role: bool,
     writes: Limits<String>,
     failures: Limits<IpAddr>,
+    /// Lines in the log about changes that were refused: whoever is refused without end must not fill the disk.
+    lines: Limits<IpAddr>,
 }
 
 /// Who asks.
@@ -73,6 +77,7 @@ impl Guard {
             reads_need_role: false,
             writes: Limits::new(rate.saturating_mul(10), f64::from(rate)),
             failures: Limits::new(FAILED_LOGINS.0, FAILED_LOGINS.1),
+            lines: Limits::new(REFUSED_LINES.0, REFUSED_LINES.1),
         }
     }
 
@@ -199,14 +204,14 @@ pub async fn stand(State(guard): State<Arc<Guard>>, mut request: Request, next: 
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let admitted = guard.admit(&method, &path, request.headers(), &peer);
     let writes = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let (who, response) = match admitted {
+    let (who, response, tell) = match admitted {
         Ok(who) => {
             request.extensions_mut().insert(who.clone());
-            (who, next.run(request).await)
+            (who, next.run(request).await, true)
         }
-        Err((who, failure)) => (who, failure.into_response()),
+        Err((who, failure)) => (who, failure.into_response(), writes && guard.lines.take(&peer.address.ip()).is_ok()),
     };
-    if writes && !DRY_RUNS.contains(&path.as_str()) {
+    if tell && writes && !DRY_RUNS.contains(&path.as_str()) {
         let status = response.status().as_u16();
         info!(target: "plimsoll::audit", %who, from = %peer.address, what = %method, path, status, "asked to change");
     }

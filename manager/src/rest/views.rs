@@ -1,6 +1,6 @@
 //! What the API shows, put together from what the manager knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use plimsoll_scheduler::directives::RegisteredTopic;
@@ -12,7 +12,7 @@ use plimsoll_wire::topic::WorkloadId;
 use super::Rest;
 use super::known::Known;
 use crate::api::{AssignmentView, CollectorView, PlaceView, ReadyView, TopicState, TopicView, Windows, WorkloadView};
-use crate::board::{Cell, SILENCE};
+use crate::board::{Cell, Link, SILENCE};
 use crate::catalogue::Entry;
 use crate::told::{self, ConcurrencyTerm};
 
@@ -178,29 +178,31 @@ fn settled(cell: &Cell, owner: &str) -> TopicState {
     }
 }
 
-/// All collectors, registered or heard, sorted.
+/// All collectors that are registered, heard, or that something is asked of; sorted.
 pub fn collectors(rest: &Rest, known: &Known) -> Vec<CollectorView> {
-    let (members, verdicts) = (&known.members, rest.verdicts.load());
-    let mut views: Vec<CollectorView> = rest
-        .board
-        .links()
-        .iter()
-        .map(|link| {
-            let member = members.get(&*link.collector);
-            let (state, verdict) = (link.state(), verdicts.get(&*link.collector));
+    let links = rest.board.links();
+    let links: BTreeMap<&str, &Link> = links.iter().map(|link| (&*link.collector, &**link)).collect();
+    let asked = known.directives.directives.collectors.keys().map(String::as_str);
+    let ids: BTreeSet<&str> =
+        links.keys().copied().chain(known.members.keys().map(String::as_str)).chain(asked).collect();
+    let verdicts = rest.verdicts.load();
+    let mut views: Vec<CollectorView> = ids
+        .into_iter()
+        .map(|id| {
+            let (link, member, verdict) = (links.get(id), known.members.get(id), verdicts.get(id));
+            let state = link.map(|link| link.state()).unwrap_or_default();
             CollectorView {
-                id: link.collector.to_string(),
                 address: member.map(|member| member.address.clone()),
                 provider: member.map(|member| member.provider.clone()),
-                state: verdict.map_or("joining", |verdict| verdict.state.name()).to_owned(),
+                state: verdict
+                    .map_or(if member.is_some() { "joining" } else { "lost" }, |verdict| verdict.state.name())
+                    .to_owned(),
                 because: verdict.map(|verdict| verdict.because.clone()),
-                wish: known.directives.directives.collectors.get(&*link.collector).map(|asked| (*asked).into()),
-                topics: 0,
-                incoming: 0,
-                load: 0.0,
+                wish: known.directives.directives.collectors.get(id).map(|asked| (*asked).into()),
                 lag_seconds: state.lag.as_secs_f64(),
-                silent_seconds: link.silent_for().as_secs_f64(),
+                silent_seconds: link.map_or(0.0, |link| link.silent_for().as_secs_f64()),
                 generation: state.generation,
+                ..absent(id)
             }
         })
         .collect();
@@ -217,6 +219,24 @@ pub fn collectors(rest: &Rest, known: &Known) -> Vec<CollectorView> {
         }
     }
     views
+}
+
+/// A collector of which nothing is known.
+pub fn absent(id: &str) -> CollectorView {
+    CollectorView {
+        id: id.to_owned(),
+        address: None,
+        provider: None,
+        state: "lost".to_owned(),
+        because: None,
+        wish: None,
+        topics: 0,
+        incoming: 0,
+        load: 0.0,
+        lag_seconds: 0.0,
+        silent_seconds: 0.0,
+        generation: 0,
+    }
 }
 
 /// The whole plan.
