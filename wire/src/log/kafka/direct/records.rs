@@ -149,8 +149,7 @@ mod tests {
                 producer_epoch: -1,
                 timestamp_type: TimestampType::Creation,
                 timestamp: 1_000 + at as i64,
-                // Those that follow each other are one batch.
-                sequence: at as i32,
+                sequence: -1,
                 offset: base + at as i64,
                 key: Some(Bytes::from_static(b"key")),
                 value: Some(payload.clone().into()),
@@ -199,7 +198,9 @@ mod tests {
 
     #[test]
     fn the_logs_own_time_is_every_records() {
-        let mut batch = another_batch(&[b"a".to_vec(), b"b".to_vec()], 0).to_vec();
+        let mut written = BytesMut::new();
+        put_batch(&mut written, [Bytes::from_static(b"a"), Bytes::from_static(b"b")].iter(), 1_000);
+        let mut batch = written.to_vec();
         // As a broker does: the attribute, the newest time, and a checksum of them.
         batch[COVERED_FROM + 1] |= APPEND_TIME as u8;
         batch[35..43].copy_from_slice(&1_001_i64.to_be_bytes());
