@@ -197,21 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn the_logs_own_time_is_every_records() {
-        let mut written = BytesMut::new();
-        put_batch(&mut written, [Bytes::from_static(b"a"), Bytes::from_static(b"b")].iter(), 1_000);
-        let mut batch = written.to_vec();
-        // As a broker does: the attribute, the newest time, and a checksum of them.
-        batch[COVERED_FROM + 1] |= APPEND_TIME as u8;
-        batch[35..43].copy_from_slice(&1_001_i64.to_be_bytes());
-        let checksum = crc32c::crc32c(&batch[COVERED_FROM..]);
-        batch[17..21].copy_from_slice(&checksum.to_be_bytes());
-        let batch = batch.into();
-        let (found, _) = read_all(&batch, 0).expect("it is a batch");
-        assert_eq!(found.iter().map(|record| record.appended).collect::<Vec<_>>(), [LogTime(1_001); 2]);
-    }
-
-    #[test]
     fn a_batch_cut_off_is_left_for_the_next_time_and_a_changed_one_is_told() {
         let mut written = BytesMut::new();
         put_batch(&mut written, [Bytes::from_static(b"whole")].iter(), 5);
