@@ -20,8 +20,10 @@ use crate::directives::Directives;
 use crate::plan::{CollectorAssignment, CollectorId, Plan};
 
 mod etcd;
+mod follow;
 mod layout;
 mod memory;
+mod pulse;
 
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use memory::MemoryStore;

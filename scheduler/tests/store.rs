@@ -6,25 +6,49 @@ mod store {
     pub mod contract;
     pub mod directives;
     pub mod etcd;
+    pub mod file;
     pub mod plans;
 }
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use plimsoll_scheduler::store::{EtcdStore, MemoryStore, Store};
-use plimsoll_testkit::Etcd;
+use plimsoll_testkit::{Etcd, Folder};
 
 /// A place where plans are kept, seen from several processes.
-pub trait World {
+#[async_trait]
+pub trait World: Sync {
     /// What one more process sees.
-    fn process(&self) -> Arc<dyn Store>;
+    async fn process(&self) -> Arc<dyn Store>;
 }
 
 struct Memory(MemoryStore);
 
+#[async_trait]
 impl World for Memory {
-    fn process(&self) -> Arc<dyn Store> {
+    async fn process(&self) -> Arc<dyn Store> {
         Arc::new(self.0.clone())
+    }
+}
+
+/// As `Memory`, with a file that takes every change.
+struct InFile {
+    store: MemoryStore,
+    _folder: Folder,
+}
+
+impl InFile {
+    fn new() -> Self {
+        let folder = Folder::new("state").unwrap();
+        Self { store: MemoryStore::with_file(&folder.join("state.json")).unwrap(), _folder: folder }
+    }
+}
+
+#[async_trait]
+impl World for InFile {
+    async fn process(&self) -> Arc<dyn Store> {
+        Arc::new(self.store.clone())
     }
 }
 
@@ -38,8 +62,9 @@ impl InEtcd {
     }
 }
 
+#[async_trait]
 impl World for InEtcd {
-    fn process(&self) -> Arc<dyn Store> {
+    async fn process(&self) -> Arc<dyn Store> {
         Arc::new(EtcdStore::new(&[self.0.endpoint()], "/plimsoll/").unwrap())
     }
 }
@@ -50,6 +75,12 @@ macro_rules! promises {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::store::$module::$promise(&super::Memory(super::MemoryStore::new())).await;
+            })*
+        }
+        mod in_a_file {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::store::$module::$promise(&super::InFile::new()).await;
             })*
         }
         mod in_etcd {
@@ -70,6 +101,7 @@ promises!(
     contract::a_newer_run_of_a_collector_outlives_the_older_one,
     contract::one_candidate_leads_and_hands_over_when_it_resigns,
     contract::the_next_manager_goes_on_from_the_stored_plan,
+    contract::a_plan_bigger_than_one_value_is_stored_and_read,
     directives::directives_are_replaced_only_at_the_revision_that_was_read,
     directives::many_directives_are_seen_whole_or_not_at_all,
     directives::of_two_that_change_directives_at_once_both_know_what_came_of_it,

@@ -16,10 +16,11 @@ use super::{
 };
 use crate::directives::Directives;
 use crate::plan::{CollectorAssignment, CollectorId, Plan};
+use crate::store::follow::{self as following, Follow};
 use connection::Connection;
 use directives::{DirectivesFollower, DirectivesStore};
 use election::Candidate;
-use follow::{AssignmentFollower, Follow, MembersFollower, PlanFollower};
+use follow::{AssignmentFollower, MembersFollower, PlanFollower};
 use keys::Keys;
 use read::Reader;
 use write::Writer;
@@ -120,7 +121,7 @@ impl EtcdStore {
     }
 
     fn follow(&self, follower: impl Follow + 'static) {
-        self.tasks.spawn(follow::run(follower, self.stop.clone()));
+        self.tasks.spawn(following::run(follower, self.stop.clone()));
     }
 
     fn reader(&self) -> Reader {

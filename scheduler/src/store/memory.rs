@@ -1,12 +1,15 @@
-//! The store of one process, for `plimsoll dev` and tests: the semantics of the real one, without the network.
+//! The store of one process, for `plimsoll dev` and tests: the semantics of the real one, without the network. With a file it
+//! survives its process.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,6 +18,9 @@ use super::{
 };
 use crate::directives::Directives;
 use crate::plan::{AssignedTopic, CollectorAssignment, CollectorId, Plan};
+use file::StateFile;
+
+mod file;
 
 /// A store in memory. Who drops a campaign or a registration here has let go at once: nothing can crash in between.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +36,9 @@ struct Shared {
     members: watch::Sender<Arc<BTreeMap<CollectorId, Member>>>,
     leader: watch::Sender<Option<Leader>>,
     health: watch::Sender<StoreHealth>,
+    file: Option<Arc<StateFile>>,
+    /// Held while something is written: how many states have been. Writers follow one another, and each sees what the last one wrote.
+    writing: tokio::sync::Mutex<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +69,8 @@ impl Default for Shared {
             members: watch::Sender::default(),
             leader: watch::Sender::default(),
             health: watch::Sender::new(StoreHealth::Connected),
+            file: None,
+            writing: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -70,6 +81,22 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// A store that goes on from what this file holds, and keeps it there with every change. It is one process's: nobody else
+    /// may use the file meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::BadSetting`] if it can't be read or written, or another process has it; [`StoreError::Corrupt`].
+    pub fn with_file(path: &Path) -> Result<Self, StoreError> {
+        let (file, stored, directives) = StateFile::open(path)?;
+        let shared = Shared {
+            plan: watch::Sender::new(Arc::new(stored)),
+            directives: watch::Sender::new(Arc::new(directives)),
+            file: Some(Arc::new(file)),
+            ..Shared::default()
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
 }
 
 #[async_trait]
@@ -79,16 +106,19 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, plan: &Plan, expected: Revision, term: &Term) -> Result<Revision, StoreError> {
-        let state = self.shared.state.lock();
-        if self.shared.leader.borrow().as_ref().is_none_or(|leader| leader.term != *term) {
+        let shared = &self.shared;
+        let mut writing = shared.writing.lock().await;
+        if shared.leader.borrow().as_ref().is_none_or(|leader| leader.term != *term) {
             return Err(StoreError::NotLeader { leader: term.leader.clone() });
         }
-        let revision = self.shared.plan.borrow().revision;
-        if revision != expected {
+        if shared.plan.borrow().revision != expected {
             return Err(StoreError::Conflict);
         }
-        let revision = Revision(revision.0 + 1);
-        self.shared.plan.send_replace(Arc::new(Stored { plan: plan.clone(), revision }));
+        let stored = Arc::new(Stored { plan: plan.clone(), revision: Revision(expected.0 + 1) });
+        let directives = shared.directives.borrow().clone();
+        shared.save(&mut writing, &stored, &directives).await?;
+        let (state, revision) = (shared.state.lock(), stored.revision);
+        shared.plan.send_replace(stored);
         state.tell_assignments(plan);
         Ok(revision)
     }
@@ -102,13 +132,16 @@ impl Store for MemoryStore {
     }
 
     async fn change_directives(&self, directives: &Directives, expected: Revision) -> Result<Revision, StoreError> {
-        let _writing = self.shared.state.lock();
-        let revision = self.shared.directives.borrow().revision;
-        if revision != expected {
+        let shared = &self.shared;
+        let mut writing = shared.writing.lock().await;
+        if shared.directives.borrow().revision != expected {
             return Err(StoreError::Conflict);
         }
-        let revision = Revision(revision.0 + 1);
-        self.shared.directives.send_replace(Arc::new(StoredDirectives { directives: directives.clone(), revision }));
+        let revision = Revision(expected.0 + 1);
+        let changed = Arc::new(StoredDirectives { directives: directives.clone(), revision });
+        let stored = shared.plan.borrow().clone();
+        shared.save(&mut writing, &stored, &changed).await?;
+        shared.directives.send_replace(changed);
         Ok(revision)
     }
 
@@ -185,6 +218,42 @@ impl State {
 }
 
 impl Shared {
+    /// Puts this state into the file, if there is one. When it fails the file is as it was, and health says so until it works.
+    async fn save(
+        &self,
+        states: &mut u64,
+        stored: &Arc<Stored>,
+        directives: &Arc<StoredDirectives>,
+    ) -> Result<(), StoreError> {
+        let Some(file) = self.file.clone() else { return Ok(()) };
+        *states += 1;
+        let number = *states;
+        let (stored, directives, name) = (stored.clone(), directives.clone(), file.name());
+        let write = move || {
+            let state = file::encode(&stored, &directives)?;
+            Ok(file.replace(number, &state).map_err(|error| format!("it can't be written: {error}")))
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        let outcome = match written {
+            Ok(outcome) => outcome?,
+            Err(error) => Err(format!("the writing of it ended: {error}")),
+        };
+        let Err(reason) = outcome else {
+            self.health
+                .send_if_modified(|health| std::mem::replace(health, StoreHealth::Connected) != StoreHealth::Connected);
+            return Ok(());
+        };
+        self.health.send_if_modified(|health| {
+            let since = match health {
+                StoreHealth::Connected => Instant::now(),
+                StoreHealth::Away { since, .. } => *since,
+            };
+            let away = StoreHealth::Away { since, reason: format!("{name}: {reason}") };
+            std::mem::replace(health, away.clone()) != away
+        });
+        Err(StoreError::Unavailable { store: name, reason })
+    }
+
     /// Lets the oldest candidate lead where nobody does.
     fn elect(&self, state: &mut State) {
         let vacant = self.leader.borrow().is_none();

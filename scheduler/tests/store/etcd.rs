@@ -24,7 +24,7 @@ async fn away(store: &dyn Store) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crashed_leader_is_replaced_within_ten_seconds_and_a_crashed_collector_goes() {
     let world = InEtcd::start().await;
-    let (a, b) = (world.process(), world.process());
+    let (a, b) = (world.process().await, world.process().await);
     let campaign_a = a.campaign("manager-a");
     leads(&campaign_a).await;
     let registration = a.register(member()).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_crashed_leader_is_replaced_within_ten_seconds_and_a_crashed_collector
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_told_and_everything_goes_on_after_it() {
     let mut world = InEtcd::start().await;
-    let (manager, other) = (world.process(), world.process());
+    let (manager, other) = (world.process().await, world.process().await);
     healthy(&*other).await;
     let campaign = manager.campaign("manager-a");
     let term = leads(&campaign).await;
@@ -85,7 +85,7 @@ async fn an_outage_is_told_and_everything_goes_on_after_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_etcd_is_noticed_and_hangs_nobody() {
     let world = InEtcd::start().await;
-    let (manager, other) = (world.process(), world.process());
+    let (manager, other) = (world.process().await, world.process().await);
     let campaign = manager.campaign("manager-a");
     let term = leads(&campaign).await;
     let revision = manager.commit(&plan(1, 3, 30), Revision::default(), &term).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_frozen_etcd_is_noticed_and_hangs_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compaction_stops_no_watcher() {
     let world = InEtcd::start().await;
-    let (manager, other) = (world.process(), world.process());
+    let (manager, other) = (world.process().await, world.process().await);
     let campaign = manager.campaign("manager-a");
     let term = leads(&campaign).await;
     let mut plans = other.watch_plan();
@@ -136,7 +136,7 @@ async fn compaction_stops_no_watcher() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_changes_is_written_and_nothing_is_left_over() {
     let world = InEtcd::start().await;
-    let manager = world.process();
+    let manager = world.process().await;
     let campaign = manager.campaign("manager-a");
     let term = leads(&campaign).await;
     // What a leader that died while writing has left.
@@ -165,13 +165,13 @@ async fn only_what_changes_is_written_and_nothing_is_left_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_may_have_more_topics_than_one_value_holds() {
     let world = InEtcd::start().await;
-    let manager = world.process();
+    let manager = world.process().await;
     let campaign = manager.campaign("manager-a");
     let term = leads(&campaign).await;
     let large = plan(1, 1, 12_000);
     manager.commit(&large, Revision::default(), &term).await.unwrap();
     assert!(parts(&world).await.len() > 5);
-    let other = world.process();
+    let other = world.process().await;
     assert!(other.load().await.unwrap().plan == large);
     let mut assignment = other.watch_assignment(&collector(0));
     let told = until(&mut assignment, "the assignment", |told| told.generation == 1).await;
@@ -185,7 +185,7 @@ async fn parts(world: &InEtcd) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn directives_are_stored_in_parts_and_what_a_crashed_writer_left_is_swept() {
     let world = InEtcd::start().await;
-    let (first, second) = (world.process(), world.process());
+    let (first, second) = (world.process().await, world.process().await);
     world.0.etcdctl(&["put", "/plimsoll/directives/parts/0.0/0000", "{}"]).await.unwrap();
     let revision = first.change_directives(&directives(1, 10_000), Revision::default()).await.unwrap();
     let before = keys(&world, "/plimsoll/directives/parts/").await;

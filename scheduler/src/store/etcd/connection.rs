@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error, Event, WatchOptions, WatchStream};
 use http::uri::Authority;
-use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+use crate::store::pulse::Pulse;
 use crate::store::{StoreError, StoreHealth};
 
 /// etcd takes a client that pings more often than each 5 s for a broken one.
@@ -20,9 +20,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(1500);
 /// A whole page of plan parts fits.
 const MESSAGE_MAX: usize = 64 << 20;
-/// Between attempts of what goes on for ever: quick at first, since most failures are short.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The way to etcd. It connects with the first call, and again by itself.
 #[derive(Debug)]
@@ -30,8 +27,7 @@ pub(super) struct Connection {
     endpoints: Vec<String>,
     call_timeout: Duration,
     client: OnceCell<ClientInner>,
-    heard: Mutex<Instant>,
-    health: watch::Sender<StoreHealth>,
+    pulse: Pulse,
 }
 
 /// The client says nothing of itself.
@@ -56,13 +52,12 @@ impl Connection {
                 return Err(bad(endpoint.clone(), "write an etcd endpoint as http://HOST:PORT; TLS is not built in"));
             }
         }
-        let reason = "not reached yet".to_owned();
-        let health = watch::Sender::new(StoreHealth::Away { since: Instant::now(), reason });
-        Ok(Self { endpoints, call_timeout, client: OnceCell::new(), heard: Mutex::new(Instant::now()), health })
+        let pulse = Pulse::new(QUIET);
+        Ok(Self { endpoints, call_timeout, client: OnceCell::new(), pulse })
     }
 
     pub(super) fn health(&self) -> watch::Receiver<StoreHealth> {
-        self.health.subscribe()
+        self.pulse.health()
     }
 
     /// Whom errors name.
@@ -114,26 +109,16 @@ impl Connection {
 
     /// Asks for a sign of life whenever there was none for a while, so that health does not depend on what else is going on.
     pub(super) async fn probe(&self, key: String, stop: CancellationToken) {
-        let mut due = Instant::now();
-        while stop.run_until_cancelled(sleep_until(due)).await.is_some() {
-            let heard = *self.heard.lock();
-            let connected = matches!(*self.health.borrow(), StoreHealth::Connected);
-            if !connected || heard.elapsed() >= QUIET {
-                let key = key.clone();
-                // Its outcome is in the health.
-                let _ = self.call("a probe", |client| async move { client.kv_client().get(key, None).await }).await;
-            }
-            due = Instant::now() + QUIET / 3;
+        while self.pulse.silence(&stop).await {
+            let key = key.clone();
+            let asked = self.call("a probe", |client| async move { client.kv_client().get(key, None).await });
+            // Its outcome is in the health.
+            let _ = stop.run_until_cancelled(asked).await;
         }
     }
 
     fn heard(&self) {
-        *self.heard.lock() = Instant::now();
-        self.health.send_if_modified(|health| {
-            let news = *health != StoreHealth::Connected;
-            *health = StoreHealth::Connected;
-            news
-        });
+        self.pulse.heard();
     }
 
     fn silent(&self, what: &str, after: Duration) -> StoreError {
@@ -141,17 +126,7 @@ impl Connection {
     }
 
     fn away(&self, reason: String) -> StoreError {
-        self.health.send_if_modified(|health| match health {
-            StoreHealth::Connected => {
-                *health = StoreHealth::Away { since: Instant::now(), reason: reason.clone() };
-                true
-            }
-            StoreHealth::Away { reason: told, .. } => {
-                let news = *told != reason;
-                told.clone_from(&reason);
-                news
-            }
-        });
+        self.pulse.lost(&reason);
         StoreError::Unavailable { store: self.name(), reason }
     }
 
@@ -225,30 +200,6 @@ impl Events {
                 }
             }
         }
-    }
-}
-
-/// The pauses between attempts of something that goes on for ever.
-#[derive(Debug)]
-pub(super) struct Pauses {
-    next: Duration,
-}
-
-impl Pauses {
-    pub(super) fn new() -> Self {
-        Self { next: PAUSE_MIN }
-    }
-
-    /// It worked: the next failure is a new one.
-    pub(super) fn reset(&mut self) {
-        self.next = PAUSE_MIN;
-    }
-
-    /// Waits; false when it was stopped meanwhile.
-    pub(super) async fn wait(&mut self, stop: &CancellationToken) -> bool {
-        let pause = self.next;
-        self.next = (self.next * 2).min(PAUSE_MAX);
-        stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp};
 use tokio::sync::watch;
 
-use super::connection::{Pauses, kv};
-use super::follow::Follow;
+use super::connection::kv;
 use super::read::Reader;
 use super::write::{BATCH_OPERATIONS, batches};
 use crate::directives::Directives;
+use crate::store::follow::{Follow, Pauses};
 use crate::store::layout::{self, DirectivesIndex, Version};
 use crate::store::{Revision, StoreError, StoredDirectives};
 

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::connection::{Connection, Pauses, kv};
+use super::connection::{Connection, kv};
 use super::lease::Lease;
+use crate::store::follow::Pauses;
 use crate::store::{Leadership, StoreError, Term};
 
 /// Stands for leader.

@@ -6,45 +6,15 @@ use std::sync::Arc;
 
 use etcd_client::{EventType, GetOptions};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::connection::{Connection, Pauses, kv};
+use super::connection::{Connection, kv};
 use super::keys::Keys;
 use super::read::Reader;
 use crate::plan::{CollectorAssignment, CollectorId};
+use crate::store::follow::{Follow, Pauses, tell};
 use crate::store::layout::{Snapshot, Version};
 use crate::store::{Member, Revision, StoreError, Stored};
-
-/// A value that is kept as it is in etcd.
-pub(super) trait Follow: Send {
-    /// What it is, for logs.
-    const WHAT: &'static str;
-
-    /// Reads it, tells it, and goes on with each change until something fails. Whoever was told before keeps that meanwhile.
-    fn follow(&mut self, pauses: &mut Pauses) -> impl Future<Output = Result<Infallible, StoreError>> + Send;
-}
-
-/// Follows until stopped, each time from a fresh reading: so nothing is missed, whatever ended the last watch.
-pub(super) async fn run<F: Follow>(mut follower: F, stop: CancellationToken) {
-    let mut pauses = Pauses::new();
-    while let Some(Err(error)) = stop.run_until_cancelled(follower.follow(&mut pauses)).await {
-        debug!(%error, "watching {} begins again", F::WHAT);
-        if !pauses.wait(&stop).await {
-            return;
-        }
-    }
-}
-
-fn tell<T: PartialEq>(told: &watch::Sender<Arc<T>>, value: T) {
-    told.send_if_modified(|current| {
-        let news = **current != value;
-        if news {
-            *current = Arc::new(value);
-        }
-        news
-    });
-}
 
 /// The whole plan.
 pub(super) struct PlanFollower {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use etcd_client::PutOptions;
 use tracing::info;
 
-use super::connection::{Connection, Pauses, kv};
+use super::connection::{Connection, kv};
 use super::keys::Keys;
 use super::lease::Lease;
+use crate::store::follow::Pauses;
 use crate::store::{Held, Member, Registration, StoreError};
 
 /// Registers a collector, and keeps it registered.
