@@ -1,4 +1,4 @@
-//! Reading without librdkafka: many topics in one request, at a pace of our own (`docs/decisions/030-reading-of-our-own.md`).
+//! Reading without librdkafka: many topics in one request, at a pace of our own (`docs/decisions/012-reading-of-our-own.md`).
 //!
 //! Each answer brings, with a topic's records, where the topic ends for those who read it. So what has been read up to there has been
 //! read through as of the asking, and completeness needs no further question.
