@@ -206,6 +206,14 @@ async fn an_operator_tries_drains_pins_registers_and_sets() -> Result<()> {
         Ok(assignment["topics"][topic]["owner"].as_str().context("an owner")?.to_owned())
     };
     let first = wait_until("the busy topic has an owner", LIMIT, owner).await?;
+    // Before, no collector has heard an interceptor, and one that knows nothing hands over to another that knows nothing.
+    wait_until("its values are known", LIMIT, async || {
+        let workloads = system.json("workloads").await?;
+        let unknown = workloads["items"].as_array().context("items")?.iter().find(|item| item["known"] != true);
+        ensure!(unknown.is_none(), "{unknown:?}");
+        Ok(())
+    })
+    .await?;
 
     let tried = system.ctl(0, &["plan", "--drain", &first]).await?.stdout;
     println!("{tried}");
