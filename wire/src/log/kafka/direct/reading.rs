@@ -63,6 +63,10 @@ pub(in super::super) struct Reader {
     unled: HashSet<Topic>,
     learning: Job<(Vec<Topic>, Answer)>,
     learn_at: Instant,
+    /// Topics have leaders whose answers prove nothing yet.
+    has_doubts: bool,
+    vouching: Job<Vouching>,
+    vouch_at: Instant,
     /// Requests to each broker that have failed since its last answer.
     failures: HashMap<Address, u32>,
     seeking: Job<Search>,
@@ -79,6 +83,12 @@ pub(in super::super) struct Reader {
 struct Search {
     sought: Vec<Sought>,
     outcome: Result<PerTopic<Settled>, LogError>,
+}
+
+/// Which topics' leaders were asked whether their answers prove something, and where their topics end, as far as they do.
+struct Vouching {
+    doubted: Vec<(Topic, u64)>,
+    ends: Result<PerTopic<u64>, LogError>,
 }
 
 /// What came of a request.
@@ -108,6 +118,9 @@ impl Reader {
             unled: HashSet::new(),
             learning: None,
             learn_at: now,
+            has_doubts: false,
+            vouching: None,
+            vouch_at: now,
             failures: HashMap::new(),
             seeking: None,
             seek_at: now,
@@ -157,6 +170,11 @@ impl Reader {
                     self.learnt(topics, learnt);
                 }
                 () = sleep_until(self.learn_at), if self.learning.is_none() && !self.unled.is_empty() => self.learn(),
+                vouched = finish(&mut self.vouching) => {
+                    self.vouching = None;
+                    self.vouched(vouched);
+                }
+                () = sleep_until(self.vouch_at), if self.vouching.is_none() && self.has_doubts => self.vouch(),
             }
         }
     }
@@ -223,9 +241,37 @@ impl Reader {
         let (led, unled) = self.leaders.known(&topics);
         for (topic, leader) in led {
             self.unled.remove(&topic);
+            self.places.led_anew(&topic);
+            self.has_doubts = true;
             self.lanes.place(topic, &leader);
         }
         self.unled.extend(unled);
+    }
+
+    /// Asks leaders that are new where their topics end: other than with records, they answer that only when they know.
+    fn vouch(&mut self) {
+        self.has_doubts = false;
+        let doubted = self.places.doubted();
+        if doubted.is_empty() {
+            return;
+        }
+        let lookup = self.lookup.clone();
+        self.vouching = Some(Box::pin(async move {
+            let ends = lookup.ends(doubted.iter().map(|(topic, _)| topic.clone()).collect()).await;
+            Vouching { doubted, ends }
+        }));
+    }
+
+    fn vouched(&mut self, Vouching { doubted, ends }: Vouching) {
+        self.vouch_at = Instant::now() + lanes::pause(2);
+        let ends = ends.unwrap_or_default();
+        for (topic, leading) in doubted {
+            match ends.get(&topic) {
+                Some(Ok(_)) => self.places.vouch(&topic, leading),
+                // Reading the topic tells what is wrong, and what to do.
+                _ => self.has_doubts = true,
+            }
+        }
     }
 
     fn learn(&mut self) {

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 #[derive(Debug, Default)]
 pub(super) struct Places {
     topics: HashMap<Topic, Place>,
-    /// Grows with every start of reading a topic.
+    /// Grows with every start of reading a topic, and with every leader that one is read from.
     readings: u64,
     /// The newest proof.
     as_of: Option<Instant>,
@@ -49,6 +49,11 @@ struct Reading {
     next: u64,
     /// Which start of reading this is: the answer to a question put before it says nothing about it.
     number: u64,
+    /// Which leader this is fetched from, told from all before it.
+    leading: u64,
+    /// Since when what that leader answers proves something. A new leader has all that was acknowledged, but for a moment may not
+    /// know that it may give all of it away (KIP-207), so that the end in its answer is too low.
+    vouched: Option<Instant>,
     /// All that had been appended by then has been yielded.
     read_through: Option<Instant>,
     /// It can't be fetched since then.
@@ -86,7 +91,42 @@ impl Places {
     pub(super) fn settle(&mut self, topic: &Topic, Settled { id, next }: Settled) {
         if let Some(place) = self.topics.get_mut(topic) {
             self.readings += 1;
-            place.state = State::Read(Reading { id, next, number: self.readings, read_through: None, failing: None });
+            let number = self.readings;
+            place.state = State::Read(Reading {
+                id,
+                next,
+                number,
+                leading: number,
+                vouched: None,
+                read_through: None,
+                failing: None,
+            });
+        }
+    }
+
+    /// The topic is fetched from another leader from now on, or from the same one anew: its answers prove nothing yet.
+    pub(super) fn led_anew(&mut self, topic: &Topic) {
+        if let Some(Place { state: State::Read(reading), .. }) = self.topics.get_mut(topic) {
+            self.readings += 1;
+            (reading.leading, reading.vouched) = (self.readings, None);
+        }
+    }
+
+    /// The topics whose leader's answers prove nothing yet, and which leader that is.
+    pub(super) fn doubted(&self) -> Vec<(Topic, u64)> {
+        let doubted = self.topics.iter().filter_map(|(topic, place)| match &place.state {
+            State::Read(reading) if reading.vouched.is_none() => Some((topic.clone(), reading.leading)),
+            _ => None,
+        });
+        doubted.collect()
+    }
+
+    /// That leader gives away all that was acknowledged before it led.
+    pub(super) fn vouch(&mut self, topic: &Topic, leading: u64) {
+        if let Some(Place { state: State::Read(reading), .. }) = self.topics.get_mut(topic)
+            && reading.leading == leading
+        {
+            reading.vouched = Some(Instant::now());
         }
     }
 
@@ -134,7 +174,7 @@ impl Places {
         reading.failing = None;
         place.told = None;
         let is_all = reading.next >= end;
-        if is_all {
+        if is_all && reading.vouched.is_some_and(|since| since <= as_of) {
             reading.read_through = Some(as_of);
         }
         is_all
@@ -216,7 +256,14 @@ mod tests {
             places.add(topic(name), StartAt::Oldest);
             places.settle(&topic(name), Settled { id: ID, next });
         }
+        vouch_for_all(&mut places);
         places
+    }
+
+    fn vouch_for_all(places: &mut Places) {
+        for (topic, leading) in places.doubted() {
+            places.vouch(&topic, leading);
+        }
     }
 
     fn unknown() -> LogError {
@@ -232,6 +279,31 @@ mod tests {
         assert_eq!(places.proof(), Some(ReadThrough { as_of, behind: vec![topic("a")] }));
         assert!(places.advance(&topic("a"), 5, 5, as_of));
         assert_eq!(places.proof(), Some(ReadThrough { as_of, behind: vec![] }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_leader_proves_nothing_before_it_is_vouched_for() {
+        let mut places = read_to(3, &["a"]);
+        let a = topic("a");
+        let before = Instant::now();
+        places.advance(&a, 3, 3, before);
+        places.led_anew(&a);
+        let [(_, of_the_first)] = places.doubted()[..] else { panic!("one is in doubt") };
+        advance(TICK).await;
+        assert!(places.advance(&a, 3, 3, Instant::now()), "it is all that this leader gives");
+        assert_eq!(places.proof(), Some(ReadThrough { as_of: before, behind: vec![] }));
+        places.led_anew(&a);
+        places.vouch(&a, of_the_first);
+        places.advance(&a, 3, 3, Instant::now());
+        assert_eq!(places.proof().map(|proof| proof.as_of), Some(before), "another one was vouched for");
+        let asked_before = Instant::now();
+        advance(TICK).await;
+        vouch_for_all(&mut places);
+        places.advance(&a, 3, 3, asked_before);
+        assert_eq!(places.proof().map(|proof| proof.as_of), Some(before), "what was asked before does not count");
+        let as_of = Instant::now();
+        places.advance(&a, 4, 4, as_of);
+        assert_eq!((places.proof(), places.doubted()), (Some(ReadThrough { as_of, behind: vec![] }), vec![]));
     }
 
     #[tokio::test(start_paused = true)]
