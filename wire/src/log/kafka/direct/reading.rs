@@ -263,15 +263,17 @@ impl Reader {
     }
 
     fn vouched(&mut self, Vouching { doubted, ends }: Vouching) {
-        self.vouch_at = Instant::now() + lanes::pause(2);
         let ends = ends.unwrap_or_default();
         for (topic, leading) in doubted {
-            match ends.get(&topic) {
-                Some(Ok(_)) => self.places.vouch(&topic, leading),
+            if let Some(Ok(_)) = ends.get(&topic) {
+                self.places.vouch(&topic, leading);
+            } else {
                 // Reading the topic tells what is wrong, and what to do.
-                _ => self.has_doubts = true,
+                self.has_doubts = true;
             }
         }
+        // What has been placed meanwhile is asked about at once.
+        self.vouch_at = Instant::now() + if self.has_doubts { lanes::pause(3) } else { Duration::ZERO };
     }
 
     fn learn(&mut self) {
