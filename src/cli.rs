@@ -128,10 +128,14 @@ pub struct KafkaClient {
     /// A setting of the Kafka client (any librdkafka key), as for SASL and TLS: `--kafka-config security.protocol=ssl`. Repeat for more; in the environment separate them by ';'.
     #[arg(long, env = "PLIMSOLL_KAFKA_CONFIG", value_name = "KEY=VALUE", value_delimiter = ';', value_parser = key_value)]
     pub kafka_config: Vec<(String, String)>,
-    /// What appends to Kafka and reads from it: `direct` puts many topics into one request; `rdkafka` is slower, and has what only librdkafka
+    /// What appends to Kafka: `direct` puts all topics of a batch into one request; `rdkafka` is slower, and has what only librdkafka
     /// has, such as Kerberos.
     #[arg(long, env = "PLIMSOLL_LOG_CLIENT", value_name = "direct|rdkafka", default_value = LogClient::default().name(), value_parser = log_client)]
     pub log_client: LogClient,
+    /// Read through the `direct` client too: many topics in one request. For trying out: for a moment after a broker hung, it may take a
+    /// topic for read through that is not.
+    #[arg(long, env = "PLIMSOLL_DIRECT_READING", value_name = "true|false", default_value_t = false, action = clap::ArgAction::Set)]
+    pub direct_reading: bool,
 }
 
 /// Where the plan is kept: etcd.

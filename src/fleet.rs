@@ -35,6 +35,7 @@ fn collectors(log: &Log, store: &Store) -> Result<ProcessOptions> {
         "collector".to_owned(),
         format!("--kafka={}", log.kafka),
         format!("--log-client={}", log.client.log_client.name()),
+        format!("--direct-reading={}", log.client.direct_reading),
         format!("--etcd={}", store.etcd.join(",")),
         format!("--etcd-prefix={}", store.etcd_prefix),
     ];

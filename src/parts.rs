@@ -34,6 +34,7 @@ pub fn kafka(
         brokers: brokers.to_owned(),
         client: client.kafka_config.iter().cloned().collect(),
         log_client: client.log_client,
+        direct_reading: client.direct_reading,
         ..KafkaConfig::default()
     };
     let log = Arc::new(KafkaLog::new(config).context("can't make a Kafka client")?);
