@@ -50,7 +50,7 @@ pub struct KafkaConfig {
     pub replication: Option<u16>,
     /// What appends.
     pub log_client: LogClient,
-    /// Whether [`LogClient::Direct`] reads too; else librdkafka does. Not the default: for a moment after a broker hung for so long that
+    /// Whether [`LogClient::Direct`] reads too; else librdkafka does. For a moment after a broker hung for so long that
     /// another one leads its topics, it may prove a topic read through that is not (see `docs/log-client.md`).
     pub direct_reading: bool,
 }
