@@ -132,8 +132,8 @@ pub struct KafkaClient {
     /// has, such as Kerberos.
     #[arg(long, env = "PLIMSOLL_LOG_CLIENT", value_name = "direct|rdkafka", default_value = LogClient::default().name(), value_parser = log_client)]
     pub log_client: LogClient,
-    /// Read through the `direct` client too: many topics in one request. With several brokers, for a moment after one that hung goes on, it
-    /// may take a topic for read through that is not; `false` reads through librdkafka, which leaves values unknown more often.
+    /// Read through the `direct` client too: many topics in one request. `false` reads through librdkafka, which takes more and leaves
+    /// values unknown more often while a broker hangs.
     #[arg(long, env = "PLIMSOLL_DIRECT_READING", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     pub direct_reading: bool,
 }

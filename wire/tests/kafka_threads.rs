@@ -20,8 +20,7 @@ async fn a_dropped_subscription_ends_its_threads_and_a_closed_log_its_subscripti
 }
 
 async fn subscriptions_and_logs_end(kafka: &Kafka, log_client: LogClient) {
-    let log =
-        KafkaLog::new(KafkaConfig { log_client, direct_reading: true, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap();
+    let log = KafkaLog::new(KafkaConfig { log_client, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap();
     let specs: Vec<_> = (0..250)
         .map(|number| TopicSpec { topic: Topic::from(format!("t{number}")), retention: Duration::from_secs(60) })
         .collect();

@@ -154,7 +154,7 @@ impl Spent {
 fn config(client: &str, brokers: &str) -> Result<KafkaConfig> {
     let named = LogClient::ALL.into_iter().find(|known| known.name() == client);
     let log_client = named.with_context(|| format!("no client is called {client}"))?;
-    Ok(KafkaConfig { log_client, direct_reading: true, ..KafkaConfig::new(brokers) })
+    Ok(KafkaConfig { log_client, ..KafkaConfig::new(brokers) })
 }
 
 /// A frame as large as real ones are, which says when it was appended.

@@ -40,7 +40,7 @@ mod starts;
 mod topics;
 
 /// Which Kafka, and how to talk to it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct KafkaConfig {
     /// `host:port`, several separated by commas.
     pub brokers: String,
@@ -50,8 +50,7 @@ pub struct KafkaConfig {
     pub replication: Option<u16>,
     /// What appends.
     pub log_client: LogClient,
-    /// Whether [`LogClient::Direct`] reads too; else librdkafka does. For a moment after a broker hung for so long that
-    /// another one leads its topics, it may prove a topic read through that is not (see `docs/log-client.md`).
+    /// Whether [`LogClient::Direct`] reads too; else librdkafka does (see `docs/log-client.md`).
     pub direct_reading: bool,
 }
 
@@ -76,6 +75,13 @@ impl LogClient {
             Self::Direct => "direct",
             Self::Rdkafka => "rdkafka",
         }
+    }
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        let (brokers, client) = <(String, BTreeMap<String, String>)>::default();
+        Self { brokers, client, replication: None, log_client: LogClient::default(), direct_reading: true }
     }
 }
 

@@ -12,13 +12,7 @@ use crate::reading::{LIMIT, append_of, contents, unique, unique_many};
 
 fn log_at(brokers: String, client: &[(&str, &str)]) -> KafkaLog {
     let client = client.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    KafkaLog::new(KafkaConfig {
-        client,
-        log_client: LogClient::Direct,
-        direct_reading: true,
-        ..KafkaConfig::new(brokers)
-    })
-    .unwrap()
+    KafkaLog::new(KafkaConfig { client, log_client: LogClient::Direct, ..KafkaConfig::new(brokers) }).unwrap()
 }
 
 async fn append_until_taken(log: &KafkaLog, topics: &[Topic], payload: &str) {
@@ -214,9 +208,7 @@ async fn a_broker_keeps_the_same_bytes_as_of_librdkafka() {
     kafka.create_topics(&topics).await.unwrap();
     let mut kept = Vec::new();
     for (topic, log_client) in topics.iter().zip(LogClient::ALL) {
-        let log =
-            KafkaLog::new(KafkaConfig { log_client, direct_reading: true, ..KafkaConfig::new(kafka.bootstrap()) })
-                .unwrap();
+        let log = KafkaLog::new(KafkaConfig { log_client, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap();
         append_until_taken(&log, std::slice::from_ref(topic), "a frame").await;
         log.close().await;
         let segment = kafka.data().join("data").join(format!("{topic}-0")).join("00000000000000000000.log");

@@ -27,7 +27,7 @@ fn log_at(kafka: &Kafka) -> KafkaLog {
 }
 
 fn log_with(kafka: &Kafka, log_client: LogClient) -> KafkaLog {
-    KafkaLog::new(KafkaConfig { log_client, direct_reading: true, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap()
+    KafkaLog::new(KafkaConfig { log_client, ..KafkaConfig::new(kafka.bootstrap()) }).unwrap()
 }
 
 /// Runs each test with each client that appends.

@@ -14,7 +14,7 @@ mod verdict;
 
 use plimsoll_wire::log::kafka::{KafkaConfig, LogClient};
 
-/// A configuration for each client that appends, with its name.
+/// A configuration for each client that appends and reads, with its name.
 fn clients(brokers: &str) -> Vec<(&'static str, KafkaConfig)> {
     let config = |client| KafkaConfig { log_client: client, ..KafkaConfig::new(brokers) };
     LogClient::ALL.map(|client| (client.name(), config(client))).into()

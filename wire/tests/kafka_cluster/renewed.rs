@@ -82,8 +82,7 @@ async fn logins_that_end_are_renewed_and_nobody_notices() {
     ];
     let client = client.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let brokers = kafka.bootstrap_of(Listener::Sasl).unwrap();
-    let config =
-        KafkaConfig { client, log_client: LogClient::Direct, direct_reading: true, ..KafkaConfig::new(brokers) };
+    let config = KafkaConfig { client, log_client: LogClient::Direct, ..KafkaConfig::new(brokers) };
     let log = KafkaLog::new(config).unwrap();
     let mut reading = Reading::of(&log, PACED, std::slice::from_ref(&topic), StartAt::Oldest);
     let begun = Instant::now();

@@ -28,10 +28,12 @@ use crate::log::{Batch, Change, Delivery, Feed, LogError, Pace, Topic};
 
 use self::lanes::{LaneId, Lanes};
 use self::places::{Asked, Places};
+use self::trust::Trust;
 
 mod fetching;
 mod lanes;
 mod places;
+mod trust;
 
 /// How long the brokers have to tell who leads some topics.
 const LEARN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -69,6 +71,7 @@ pub(in super::super) struct Reader {
     vouch_at: Instant,
     /// Requests to each broker that have failed since its last answer.
     failures: HashMap<Address, u32>,
+    trust: Trust,
     seeking: Job<Search>,
     seek_at: Instant,
     /// Topics came after the search under way had begun.
@@ -122,6 +125,7 @@ impl Reader {
             vouching: None,
             vouch_at: now,
             failures: HashMap::new(),
+            trust: Trust::default(),
             seeking: None,
             seek_at: now,
             seek_again: false,

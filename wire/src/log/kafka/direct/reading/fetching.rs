@@ -54,7 +54,10 @@ impl Reader {
 
     /// A request is over.
     pub(super) fn take(&mut self, Fetched { lane, leader, asked, as_of, answer }: Fetched) {
-        let taken = answer.and_then(|answer| self.take_answer(&leader, &asked, as_of, &answer));
+        let taken = answer.and_then(|answer| {
+            let proof = self.trust.proves(&leader, as_of).then_some(as_of);
+            self.take_answer(&leader, &asked, proof, &answer)
+        });
         match taken {
             Ok(hungry) => {
                 self.failures.remove(&leader);
@@ -63,6 +66,10 @@ impl Reader {
                 self.prove();
             }
             Err(failure) => {
+                // One that is gone is another one when it is back; one that hangs goes on as it was.
+                if as_of.elapsed() >= ANSWER_TIMEOUT {
+                    self.trust.hung(&leader);
+                }
                 // Its leader may be another one now.
                 let topics = self.lanes.disband(lane);
                 self.leaders.forget(topics.iter());
@@ -78,12 +85,12 @@ impl Reader {
         }
     }
 
-    /// Takes in what a broker has answered; the topics of which there is more.
+    /// Takes in what a broker has answered, and as of when that proves something; the topics of which there is more.
     fn take_answer(
         &mut self,
         leader: &Address,
         asked: &[(Topic, Asked)],
-        as_of: Instant,
+        proof: Option<Instant>,
         answer: &Bytes,
     ) -> Result<Vec<Topic>, Failure> {
         let garbled = |garbled| Failure::lost(leader, garbled);
@@ -120,7 +127,7 @@ impl Reader {
                 }
             };
             progress |= next > asked.next;
-            let is_all = self.places.advance(topic, next, u64::try_from(part.end).unwrap_or(0), as_of);
+            let is_all = self.places.advance(topic, next, u64::try_from(part.end).unwrap_or(0), proof);
             match is_all {
                 true => {}
                 // One with more than fits comes first in the next request, where it gets what it needs.

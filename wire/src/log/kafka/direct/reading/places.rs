@@ -166,15 +166,17 @@ impl Places {
         self.asked(topic) == Some(asked)
     }
 
-    /// The topic has been read up to `next`, and ended at `end` when that was asked at `as_of`; whether that is all.
-    pub(super) fn advance(&mut self, topic: &Topic, next: u64, end: u64, as_of: Instant) -> bool {
+    /// The topic has been read up to `next`, and ended at `end` when that was asked, at `as_of`; none where the broker's word for it proves
+    /// nothing. Whether that is all.
+    pub(super) fn advance(&mut self, topic: &Topic, next: u64, end: u64, as_of: impl Into<Option<Instant>>) -> bool {
         let Some(place) = self.topics.get_mut(topic) else { return true };
         let State::Read(reading) = &mut place.state else { return true };
         reading.next = reading.next.max(next);
         reading.failing = None;
         place.told = None;
         let is_all = reading.next >= end;
-        if is_all && reading.vouched.is_some_and(|since| since <= as_of) {
+        let proves = |as_of: &Instant| reading.vouched.is_some_and(|since| since <= *as_of);
+        if let Some(as_of) = as_of.into().filter(proves).filter(|_| is_all) {
             reading.read_through = Some(as_of);
         }
         is_all
