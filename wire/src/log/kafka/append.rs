@@ -36,7 +36,8 @@ impl Producers {
     pub(super) fn new(config: &Arc<KafkaConfig>, reach: &Arc<Reach>) -> Result<Self, LogError> {
         let make = |name| {
             let (config, reach) = (config.clone(), reach.clone());
-            Renewed::new(name, move || clients::create(&config, Role::Producer, &reach)).map(Arc::new)
+            let of_client = config.clone();
+            Renewed::new(name, &config, move || clients::create(&of_client, Role::Producer, &reach)).map(Arc::new)
         };
         Ok(Self { reach: reach.clone(), few: make("appending few records")?, many: make("appending")? })
     }

@@ -50,9 +50,9 @@ struct Asker {
 
 impl Lookup {
     pub(super) fn new(config: Arc<KafkaConfig>, reach: Arc<Reach>) -> Result<Self, LogError> {
-        let of_client = reach.clone();
-        let asker = Renewed::new("questions", move || {
-            let client = clients::create(&config, Role::Asker, &of_client)?;
+        let (of_client, settings) = (reach.clone(), config.clone());
+        let asker = Renewed::new("questions", &config, move || {
+            let client = clients::create(&settings, Role::Asker, &of_client)?;
             Ok(Asker { client, leaders: Leaders::default() })
         })?;
         Ok(Self { asker: Arc::new(asker), reach })

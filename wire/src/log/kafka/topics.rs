@@ -50,8 +50,8 @@ pub(super) struct Topics {
 impl Topics {
     pub(super) fn new(config: Arc<KafkaConfig>, lookup: Lookup, reach: Arc<Reach>) -> Result<Self, LogError> {
         let replication = config.replication.map_or(-1, i32::from);
-        let of_client = reach.clone();
-        let client = Renewed::new("orders", move || clients::create(&config, Role::Asker, &of_client))?;
+        let (of_client, settings) = (reach.clone(), config.clone());
+        let client = Renewed::new("orders", &config, move || clients::create(&settings, Role::Asker, &of_client))?;
         Ok(Self { client: Arc::new(client), lookup, reach, replication })
     }
 
