@@ -9,6 +9,7 @@ use crate::Process;
 
 mod certificates;
 mod cluster;
+mod gates;
 mod listener;
 mod node;
 mod questions;
@@ -30,11 +31,19 @@ pub struct KafkaSettings {
     pub properties: Vec<(String, String)>,
     /// What each broker listens on beside its plain listener.
     pub listeners: Vec<Listener>,
+    /// Whether a node of a cluster can be cut off from the others ([`KafkaCluster::cut_off`]).
+    pub divisible: bool,
 }
 
 impl Default for KafkaSettings {
     fn default() -> Self {
-        Self { heap_mib: 512, java_options: Vec::new(), properties: Vec::new(), listeners: Vec::new() }
+        Self {
+            heap_mib: 512,
+            java_options: Vec::new(),
+            properties: Vec::new(),
+            listeners: Vec::new(),
+            divisible: false,
+        }
     }
 }
 
@@ -51,8 +60,15 @@ impl Kafka {
 
     /// Starts a broker; it answers when this returns.
     pub async fn start_with(settings: KafkaSettings) -> Result<Self> {
+        Self::start_behind(settings, drop).await
+    }
+
+    /// The same, for a broker that advertises another address than its own: `tell` is called with its own before it is asked for anything, so that
+    /// something can listen at the other and hand on what comes.
+    pub async fn start_behind(settings: KafkaSettings, tell: impl FnOnce(String)) -> Result<Self> {
         let mut node = node::prepare(&settings, 1).await?.pop().context("one node was asked for")?;
         node.start()?;
+        tell(node.address());
         let mut kafka = Self { node };
         kafka.ready().await?;
         Ok(kafka)

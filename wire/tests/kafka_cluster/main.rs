@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod cut_off;
 mod lines;
 mod outages;
 #[allow(dead_code, reason = "the other tests of the log use the rest")]

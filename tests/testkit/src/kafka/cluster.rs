@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use anyhow::{Context, Result, ensure};
 use rdkafka::ClientConfig;
 
-use super::{Certificates, KafkaSettings, Listener, node, node::Node, questions, reassign};
+use super::{Certificates, KafkaSettings, Listener, gates::Gates, node, node::Node, questions, reassign};
 use crate::{Process, wait_until};
 
 /// Brokers of a cluster.
@@ -17,6 +17,7 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 /// before it is acknowledged to a client that asks for all. Gone when dropped.
 pub struct KafkaCluster {
     nodes: Vec<Node>,
+    gates: Option<Gates>,
 }
 
 impl KafkaCluster {
@@ -38,10 +39,14 @@ impl KafkaCluster {
         properties.append(&mut settings.properties);
         settings.properties = properties;
         let mut nodes = node::prepare(&settings, BROKERS).await?;
+        let gates = match settings.divisible {
+            true => Some(Gates::open(nodes.iter().filter_map(Node::way).collect()).await?),
+            false => None,
+        };
         for node in &mut nodes {
             node.start()?;
         }
-        let mut cluster = Self { nodes };
+        let mut cluster = Self { nodes, gates };
         let client = cluster.client();
         for node in &mut cluster.nodes {
             node.ready(&client, BROKERS).await?;
@@ -84,6 +89,23 @@ impl KafkaCluster {
     /// The broker that leads each topic; less than 0 where none does.
     pub async fn leaders(&self) -> Result<HashMap<String, i32>> {
         questions::leaders(&self.client()).await
+    }
+
+    /// Lets nothing pass between this node and the others' controllers, until [`rejoin`](Self::rejoin): the cluster loses it, and it does
+    /// not hear of that. Its clients reach it as ever.
+    ///
+    /// # Errors
+    /// Where the settings did not say [`divisible`](KafkaSettings::divisible).
+    pub fn cut_off(&self, broker: i32) -> Result<()> {
+        self.gates.as_ref().context("KafkaSettings::divisible is not set")?.cut_off(Some(broker));
+        Ok(())
+    }
+
+    /// Ends a cut.
+    pub fn rejoin(&self) {
+        if let Some(gates) = &self.gates {
+            gates.cut_off(None);
+        }
     }
 
     /// The broker that leads this topic.

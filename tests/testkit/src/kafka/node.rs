@@ -23,7 +23,7 @@ use crate::{Folder, Port, Process, tools};
 pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A killed broker registers again only when its former session has run out, after 9 s by default. That default stands until
-/// the first restart, because a broker that hangs for longer than its session is fenced: it then answers, for a moment, that
+/// the first restart, unless the settings have another, because a broker that hangs for longer than its session is fenced: it then answers, for a moment, that
 /// there is no broker at all, and a librdkafka client that hears it may stay disconnected (confluentinc/librdkafka#5301).
 const SHORT_SESSION: &str = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n";
 
@@ -37,6 +37,8 @@ pub(super) struct Node {
     process: Option<Process>,
     broker: Port,
     controller: Port,
+    /// Where the others reach its controller, if that is elsewhere.
+    gate: Option<Port>,
     further: Vec<(Listener, Port)>,
     certificates: Option<Arc<Certificates>>,
     folder: Folder,
@@ -52,7 +54,7 @@ pub(super) async fn prepare(settings: &KafkaSettings, count: usize) -> Result<Ve
         false => Some(Arc::new(Certificates::make()?)),
     };
     let nodes: Vec<Node> = (0..count).map(|_| Node::new(&settings, &certificates)).collect::<Result<_>>()?;
-    let controllers: Vec<String> = nodes.iter().map(|node| node.controller.address()).collect();
+    let controllers: Vec<String> = nodes.iter().map(Node::controller_seen_by_others).collect();
     let mut formats = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         write(node.properties_file(), node.properties(index, &controllers))?;
@@ -73,6 +75,7 @@ impl Node {
             process: None,
             broker: Port::claim()?,
             controller: Port::claim()?,
+            gate: settings.divisible.then(Port::claim).transpose()?,
             further: further.collect::<Result<_>>()?,
             certificates: certificates.clone(),
             folder: Folder::new("kafka")?,
@@ -81,6 +84,15 @@ impl Node {
 
     pub(super) fn address(&self) -> String {
         self.broker.address()
+    }
+
+    fn controller_seen_by_others(&self) -> String {
+        self.gate.as_ref().unwrap_or(&self.controller).address()
+    }
+
+    /// The gate that its controller is behind, and where that leads to.
+    pub(super) fn way(&self) -> Option<(&Port, String)> {
+        self.gate.as_ref().map(|gate| (gate, self.controller.address()))
     }
 
     pub(super) fn address_of(&self, listener: Listener) -> Result<String> {
@@ -120,7 +132,9 @@ impl Node {
     /// Kills it, unless that has been done, and starts it with the same ports and data.
     pub(super) fn restart(&mut self) -> Result<()> {
         self.kill()?;
-        File::options().append(true).open(self.properties_file())?.write_all(SHORT_SESSION.as_bytes())?;
+        if !self.settings.properties.iter().any(|(name, _)| name == "broker.session.timeout.ms") {
+            File::options().append(true).open(self.properties_file())?.write_all(SHORT_SESSION.as_bytes())?;
+        }
         self.start()
     }
 
@@ -153,12 +167,13 @@ impl Node {
     }
 
     fn properties(&self, index: usize, controllers: &[String]) -> String {
-        let mut listeners = format!("PLAINTEXT://{},CONTROLLER://{}", self.broker.address(), self.controller.address());
+        let mut brokers = format!("PLAINTEXT://{}", self.broker.address());
         for (listener, port) in &self.further {
-            listeners += &format!(",{}://{}", listener.name(), port.address());
+            brokers += &format!(",{}://{}", listener.name(), port.address());
         }
+        let (own, told) = (self.controller.address(), self.controller_seen_by_others());
         let mut properties = format!(
-            "{}\nnode.id={}\nlisteners={listeners}\ncontroller.quorum.bootstrap.servers={}\nlog.dirs={}\n",
+            "{}\nnode.id={}\nlisteners={brokers},CONTROLLER://{own}\nadvertised.listeners={brokers},CONTROLLER://{told}\ncontroller.quorum.bootstrap.servers={}\nlog.dirs={}\n",
             include_str!("../../../../tools/kafka/server.properties"),
             index + 1,
             controllers.join(","),

@@ -142,8 +142,19 @@ impl Direct {
         let (answers, learnt) = join(join_all(sending), self.leaders.learn(unknown.clone(), deadline)).await;
         for ((to, request), answer) in requests.iter().zip(answers) {
             let moved = match answer.and_then(|answer| note(call, to, request, &answer)) {
-                Ok(moved) => moved,
-                Err(failure) => call.unanswered(request, &failure),
+                Ok(moved) => {
+                    // One that does not lead, or whose followers follow another, is not who to ask for the leader.
+                    if moved.is_empty() {
+                        self.leaders.trust(to)
+                    } else {
+                        self.leaders.suspect(to)
+                    }
+                    moved
+                }
+                Err(failure) => {
+                    self.leaders.suspect(to);
+                    call.unanswered(request, &failure)
+                }
             };
             self.leaders.forget(moved.iter());
         }

@@ -26,7 +26,8 @@ pub(super) const fn meaning(code: i16) -> (&'static str, Remedy) {
         UNKNOWN_TOPIC_OR_PARTITION => ("UNKNOWN_TOPIC_OR_PARTITION", Remedy::AskLeader),
         LEADER_NOT_AVAILABLE => ("LEADER_NOT_AVAILABLE", Remedy::AskLeader),
         6 => ("NOT_LEADER_OR_FOLLOWER", Remedy::AskLeader),
-        7 => ("REQUEST_TIMED_OUT", Remedy::Again),
+        // The replicas do not answer the leader: they may follow another one.
+        7 => ("REQUEST_TIMED_OUT", Remedy::AskLeader),
         8 => ("BROKER_NOT_AVAILABLE", Remedy::AskLeader),
         9 => ("REPLICA_NOT_AVAILABLE", Remedy::AskLeader),
         10 => ("MESSAGE_TOO_LARGE", Remedy::Smaller),

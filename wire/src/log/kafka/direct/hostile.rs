@@ -88,9 +88,19 @@ const API_VERSIONS: i16 = 18;
 
 /// The versions that a broker of Kafka 2.1 speaks, or with `produce` others.
 fn versions(produce: (i16, i16)) -> Answer {
+    versions_but(0, Some(produce))
+}
+
+/// The same, but for this API: its versions are others, or it is not there.
+fn versions_but(other: i16, its: Option<(i16, i16)>) -> Answer {
     let mut body = BytesMut::new();
     body.put_i16(0);
-    let spoken = [(0, produce.0, produce.1), (1, 0, 10), (METADATA, 0, 7), (API_VERSIONS, 0, 2)];
+    let usual = [(0, 0, 7), (1, 0, 10), (2, 0, 4), (METADATA, 0, 7), (API_VERSIONS, 0, 2)];
+    let spoken = usual.into_iter().filter_map(|(key, min, max)| match key == other {
+        true => its.map(|(min, max)| (key, min, max)),
+        false => Some((key, min, max)),
+    });
+    let spoken: Vec<_> = spoken.collect();
     body.put_i32(spoken.len() as i32);
     for (key, min, max) in spoken {
         body.put_i16(key);
@@ -139,15 +149,29 @@ async fn a_peer_that_speaks_something_else_is_told_from_a_broker() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_too_old_or_too_new_is_named_with_its_versions() {
-    for produce in [(0, 2), (9, 13)] {
-        let peer =
-            Peer::start(move |key, _| if key == API_VERSIONS { versions(produce) } else { Answer::Silence }).await;
-        let error = append_to(&peer).await;
+    // Produce, Fetch, ListOffsets and Metadata, each too old, too new, or gone.
+    let cases = [
+        (0, "Produce", Some((0, 2))),
+        (0, "Produce", Some((9, 13))),
+        (1, "Fetch", Some((0, 9))),
+        (1, "Fetch", Some((12, 18))),
+        (2, "ListOffsets", Some((5, 11))),
+        (METADATA, "Metadata", Some((0, 3))),
+        (1, "Fetch", None),
+    ];
+    let tried = cases.map(async |(key, name, spoken)| {
+        let versions = move |asked, _| match asked {
+            API_VERSIONS => versions_but(key, spoken),
+            _ => Answer::Silence,
+        };
+        let error = append_to(&Peer::start(versions).await).await;
         assert!(matches!(error, LogError::Refused { .. }), "{error}");
         let error = error.to_string();
-        assert!(error.contains(&format!("{} to {}", produce.0, produce.1)), "{error}");
-        assert!(error.contains("--log-client rdkafka"), "{error}");
-    }
+        let theirs = spoken.map_or("does not know it".to_owned(), |(min, max)| format!("{min} to {max}"));
+        assert!(error.contains(name) && error.contains(&theirs), "{error}");
+        assert!(error.contains("--log-client rdkafka") && !error.contains('\n'), "{error}");
+    });
+    futures::future::join_all(tried).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

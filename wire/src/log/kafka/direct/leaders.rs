@@ -47,6 +47,8 @@ pub(super) enum Found {
 struct Known {
     brokers: HashMap<i32, Address>,
     topics: HashMap<Topic, Place>,
+    /// Brokers that may not know who leads what, as those that are cut off from the controllers: they are asked last.
+    suspects: HashSet<Address>,
 }
 
 #[derive(Debug)]
@@ -103,6 +105,28 @@ impl Leaders {
         for topic in topics {
             known.topics.remove(topic);
         }
+    }
+
+    /// The brokers of the cluster; those that the operator named where none are known.
+    pub(super) fn brokers(&self) -> Vec<Address> {
+        let known: Vec<_> = self.known.lock().brokers.values().cloned().collect();
+        if known.is_empty() { self.settings.brokers.clone() } else { known }
+    }
+
+    /// Whether the cluster has this broker and no other.
+    pub(super) fn is_alone(&self, broker: &Address) -> bool {
+        let known = self.known.lock();
+        known.brokers.len() == 1 && known.brokers.values().all(|known| known == broker)
+    }
+
+    /// This broker is asked about leaders when all others have failed to tell.
+    pub(super) fn suspect(&self, broker: &Address) {
+        self.known.lock().suspects.insert(broker.clone());
+    }
+
+    /// This broker is as good as any other.
+    pub(super) fn trust(&self, broker: &Address) {
+        self.known.lock().suspects.remove(broker);
     }
 
     /// Asks about these topics; what is found is known from then on.
@@ -207,16 +231,17 @@ impl Asker {
         Err(failed)
     }
 
-    /// Who to ask: the one that answered last, then those that are known, then those that were named by the operator. The latter
-    /// are never forgotten: a cluster that comes back tells for a moment that it has no brokers.
+    /// Who to ask: the one that answered last, then those that are known, then those that were named by the operator; of all these,
+    /// suspects last. Those of the operator are never forgotten: a cluster that comes back tells for a moment that it has no brokers.
     fn candidates(&self) -> Vec<Address> {
         let mut candidates: Vec<_> = self.last.iter().cloned().collect();
-        let known: Vec<_> = self.known.lock().brokers.values().cloned().collect();
-        for address in known.into_iter().chain(self.settings.brokers.iter().cloned()) {
-            if !candidates.contains(&address) {
-                candidates.push(address);
+        let known = self.known.lock();
+        for address in known.brokers.values().chain(&self.settings.brokers) {
+            if !candidates.contains(address) {
+                candidates.push(address.clone());
             }
         }
+        candidates.sort_by_key(|candidate| known.suspects.contains(candidate));
         candidates
     }
 

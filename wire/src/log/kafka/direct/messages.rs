@@ -1,4 +1,4 @@
-//! The five messages that appending needs, each in the one version that every broker from Kafka 2.1 to 4.x speaks.
+//! The messages that appending and reading need, each in the one version that every broker from Kafka 2.1 to 4.x speaks.
 //!
 //! These versions name topics by name and know no tagged fields, so that reading and writing them is this short. The
 //! crate `kafka-protocol`, which has all versions, serves the tests as the second opinion; it is not used here because it sets
@@ -232,6 +232,7 @@ pub(super) fn read_sasl_authenticate(answer: &[u8], version: i16) -> Result<Sasl
     Ok(SaslAnswer { code, error, token, lifetime_ms })
 }
 
+pub(super) mod ends;
 pub(super) mod fetch;
 #[cfg(test)]
 mod tests;

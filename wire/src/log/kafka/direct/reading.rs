@@ -29,11 +29,16 @@ use crate::log::{Batch, Change, Delivery, Feed, LogError, Pace, Topic};
 use self::lanes::{LaneId, Lanes};
 use self::places::{Asked, Places};
 use self::trust::Trust;
+use self::vouching::Vouching;
+use self::witnesses::{Round, Witnesses};
 
+mod claims;
 mod fetching;
 mod lanes;
 mod places;
 mod trust;
+mod vouching;
+mod witnesses;
 
 /// How long the brokers have to tell who leads some topics.
 const LEARN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -72,6 +77,11 @@ pub(in super::super) struct Reader {
     /// Requests to each broker that have failed since its last answer.
     failures: HashMap<Address, u32>,
     trust: Trust,
+    /// What brokers say of each other, and those that others do not know any more.
+    witnesses: Witnesses,
+    accused: HashSet<Address>,
+    witnessing: Job<Round>,
+    witness_at: Instant,
     seeking: Job<Search>,
     seek_at: Instant,
     /// Topics came after the search under way had begun.
@@ -86,12 +96,6 @@ pub(in super::super) struct Reader {
 struct Search {
     sought: Vec<Sought>,
     outcome: Result<PerTopic<Settled>, LogError>,
-}
-
-/// Which topics' leaders were asked whether their answers prove something, and where their topics end, as far as they do.
-struct Vouching {
-    doubted: Vec<(Topic, u64)>,
-    ends: Result<PerTopic<u64>, LogError>,
 }
 
 /// What came of a request.
@@ -126,6 +130,10 @@ impl Reader {
             vouch_at: now,
             failures: HashMap::new(),
             trust: Trust::default(),
+            witnesses: Witnesses::default(),
+            accused: HashSet::new(),
+            witnessing: None,
+            witness_at: now,
             seeking: None,
             seek_at: now,
             seek_again: false,
@@ -179,6 +187,13 @@ impl Reader {
                     self.vouched(vouched);
                 }
                 () = sleep_until(self.vouch_at), if self.vouching.is_none() && self.has_doubts => self.vouch(),
+                round = finish(&mut self.witnessing) => {
+                    self.witnessing = None;
+                    self.witnessed(round);
+                }
+                () = sleep_until(self.witness_at), if self.witnessing.is_none() && self.places.has_claims() => {
+                    self.ask_witnesses();
+                }
             }
         }
     }
@@ -245,39 +260,11 @@ impl Reader {
         let (led, unled) = self.leaders.known(&topics);
         for (topic, leader) in led {
             self.unled.remove(&topic);
-            self.places.led_anew(&topic);
+            self.places.led_anew(&topic, &leader);
             self.has_doubts = true;
             self.lanes.place(topic, &leader);
         }
         self.unled.extend(unled);
-    }
-
-    /// Asks leaders that are new where their topics end: other than with records, they answer that only when they know.
-    fn vouch(&mut self) {
-        self.has_doubts = false;
-        let doubted = self.places.doubted();
-        if doubted.is_empty() {
-            return;
-        }
-        let lookup = self.lookup.clone();
-        self.vouching = Some(Box::pin(async move {
-            let ends = lookup.ends(doubted.iter().map(|(topic, _)| topic.clone()).collect()).await;
-            Vouching { doubted, ends }
-        }));
-    }
-
-    fn vouched(&mut self, Vouching { doubted, ends }: Vouching) {
-        let ends = ends.unwrap_or_default();
-        for (topic, leading) in doubted {
-            if let Some(Ok(_)) = ends.get(&topic) {
-                self.places.vouch(&topic, leading);
-            } else {
-                // Reading the topic tells what is wrong, and what to do.
-                self.has_doubts = true;
-            }
-        }
-        // What has been placed meanwhile is asked about at once.
-        self.vouch_at = Instant::now() + if self.has_doubts { lanes::pause(3) } else { Duration::ZERO };
     }
 
     fn learn(&mut self) {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::address::Address;
 use super::connection::{Connection, Stream};
 use super::failure::Failure;
+use super::messages::ends::LIST_OFFSETS;
 use super::messages::fetch::FETCH;
 use super::messages::{self, Api, METADATA, PRODUCE, SASL_AUTHENTICATE, SASL_HANDSHAKE, Spoken};
 use super::sasl::Login;
@@ -39,7 +40,7 @@ async fn set_up(to: &Address, settings: &Settings) -> Result<Connection, Failure
     let mut connection = Connection::new(to.clone(), stream, settings.silence);
     let answer = connection.exchange("asking for its versions", messages::api_versions(&settings.client_id)).await?;
     let (_, spoken) = messages::read_api_versions(&answer).map_err(|garbled| Failure::lost(to, garbled))?;
-    for api in [PRODUCE, METADATA, FETCH] {
+    for api in [PRODUCE, METADATA, FETCH, LIST_OFFSETS] {
         speaks(to, &spoken, api)?;
     }
     if let Some(credentials) = &settings.sasl {

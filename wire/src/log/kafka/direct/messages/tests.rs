@@ -140,6 +140,7 @@ proptest! {
         for answer in [&noise, &bent] {
             let _ = (read_api_versions(answer), read_metadata(answer).is_ok(), read_produce(answer));
             let _ = (read_sasl_handshake(answer), read_sasl_authenticate(answer, 1));
+            let _ = (fetch::read_fetch(answer).is_ok(), ends::read_ends(answer).is_ok());
         }
     }
 }

@@ -25,6 +25,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES: i32 = 1024 * 1024;
 /// Bytes of one topic in it at most: many topics have their turn in each answer.
 const TOPIC_BYTES: i32 = 256 * 1024;
+/// What to do about an answer that can't be right.
+const SPOILT: &str = "something between here and the broker, or its disk, changes what it holds; look at both, and try --direct-reading false";
 /// A topic without a leader for so long is told.
 const LEADERLESS: Duration = Duration::from_secs(1);
 
@@ -54,6 +56,9 @@ impl Reader {
 
     /// A request is over.
     pub(super) fn take(&mut self, Fetched { lane, leader, asked, as_of, answer }: Fetched) {
+        if self.leaders.is_alone(&leader) && self.lanes.are_all_at(&leader) {
+            self.places.bear_out_alone(Instant::now());
+        }
         let taken = answer.and_then(|answer| {
             let proof = self.trust.proves(&leader, as_of).then_some(as_of);
             self.take_answer(&leader, &asked, proof, &answer)
@@ -93,7 +98,7 @@ impl Reader {
         proof: Option<Instant>,
         answer: &Bytes,
     ) -> Result<Vec<Topic>, Failure> {
-        let garbled = |garbled| Failure::lost(leader, garbled);
+        let garbled = |garbled| Failure::lost(leader, format_args!("{garbled}; {SPOILT}"));
         let (code, parts) = fetch::read_fetch(answer).map_err(garbled)?;
         if code != 0 {
             return Err(Failure::lost(leader, format_args!("Kafka's error {code}, {}", codes::meaning(code).0)));
@@ -118,7 +123,8 @@ impl Reader {
             let next = match self.take_records(topic, answer.slice_ref(part.records), asked.next) {
                 Ok(next) => next,
                 Err(garbled) => {
-                    let error = self.reach.unavailable(&format!("reading topic {topic}"), &garbled.to_string());
+                    let reason = format!("broker {leader}: {garbled}; {SPOILT}");
+                    let error = self.reach.unavailable(&format!("reading topic {topic}"), &reason);
                     self.hinder(std::slice::from_ref(topic), Duration::ZERO, &error);
                     // What can't be read would be answered with at once, again and again.
                     self.lanes.remove(topic);
@@ -211,7 +217,7 @@ impl Reader {
     }
 
     /// Says how far all topics have been read, some times in each interval at most: it looks at each of them.
-    fn prove(&mut self) {
+    pub(super) fn prove(&mut self) {
         let now = Instant::now();
         let often = match self.pace {
             Pace::AtOnce => Duration::from_millis(20),

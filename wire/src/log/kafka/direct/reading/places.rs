@@ -1,6 +1,6 @@
 //! Where a subscription stands in each of its topics, and what that proves: a value without I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use super::super::super::native::TopicId;
 use super::super::super::starts::{Settled, Sought};
+use super::super::address::Address;
+use super::claims::Claims;
 use crate::log::{LogError, ReadThrough, StartAt, Topic};
 
 /// A topic whose proof is so much older than the newest one is named as behind, so that the proof of the others goes on: 3 s without one
@@ -23,6 +25,12 @@ pub(super) struct Places {
     readings: u64,
     /// The newest proof.
     as_of: Option<Instant>,
+    /// When brokers were asked last about each other, and answered: what was claimed by then counts,
+    borne_out: Option<Instant>,
+    /// but for these brokers' claims.
+    accused: HashSet<Address>,
+    /// There are claims that the next such round may bear out.
+    has_claims: bool,
 }
 
 #[derive(Debug)]
@@ -49,13 +57,15 @@ struct Reading {
     next: u64,
     /// Which start of reading this is: the answer to a question put before it says nothing about it.
     number: u64,
-    /// Which leader this is fetched from, told from all before it.
+    /// The leader that this is fetched from; none before it is known.
+    leader: Option<Address>,
+    /// Which leader that is, told from all before it.
     leading: u64,
     /// Since when what that leader answers proves something. A new leader has all that was acknowledged, but for a moment may not
     /// know that it may give all of it away (KIP-207), so that the end in its answer is too low.
     vouched: Option<Instant>,
-    /// All that had been appended by then has been yielded.
-    read_through: Option<Instant>,
+    /// Up to when all that had been appended has been yielded.
+    claims: Claims,
     /// It can't be fetched since then.
     failing: Option<Instant>,
 }
@@ -96,26 +106,55 @@ impl Places {
                 id,
                 next,
                 number,
+                leader: None,
                 leading: number,
                 vouched: None,
-                read_through: None,
+                claims: Claims::default(),
                 failing: None,
             });
         }
     }
 
     /// The topic is fetched from another leader from now on, or from the same one anew: its answers prove nothing yet.
-    pub(super) fn led_anew(&mut self, topic: &Topic) {
+    pub(super) fn led_anew(&mut self, topic: &Topic, leader: &Address) {
         if let Some(Place { state: State::Read(reading), .. }) = self.topics.get_mut(topic) {
             self.readings += 1;
             (reading.leading, reading.vouched) = (self.readings, None);
+            reading.leader = Some(leader.clone());
+            reading.claims.drop_open();
         }
     }
 
-    /// The topics whose leader's answers prove nothing yet, and which leader that is.
-    pub(super) fn doubted(&self) -> Vec<(Topic, u64)> {
+    /// Brokers asked at this instant have said who is there: what has been claimed by then is true, but for what these brokers claim.
+    pub(super) fn bear_out(&mut self, asked_at: Instant, accused: &HashSet<Address>) {
+        self.borne_out = self.borne_out.max(Some(asked_at));
+        self.accused.clone_from(accused);
+        self.has_claims = false;
+        for place in self.topics.values_mut() {
+            if let State::Read(reading) = &mut place.state {
+                let is_accused = reading.leader.as_ref().is_some_and(|leader| accused.contains(leader));
+                self.has_claims |= is_accused || reading.claims.bear_out(asked_at);
+            }
+        }
+    }
+
+    /// There is one broker, which none can contradict.
+    pub(super) fn bear_out_alone(&mut self, now: Instant) {
+        self.borne_out = Some(now);
+        self.accused.clear();
+    }
+
+    /// Whether there are claims that wait to be borne out.
+    pub(super) const fn has_claims(&self) -> bool {
+        self.has_claims
+    }
+
+    /// The topics whose leader's answers prove nothing yet, and which leader that is, by its number and its address.
+    pub(super) fn doubted(&self) -> Vec<(Topic, u64, Address)> {
         let doubted = self.topics.iter().filter_map(|(topic, place)| match &place.state {
-            State::Read(reading) if reading.vouched.is_none() => Some((topic.clone(), reading.leading)),
+            State::Read(Reading { vouched: None, leading, leader: Some(leader), .. }) => {
+                Some((topic.clone(), *leading, leader.clone()))
+            }
             _ => None,
         });
         doubted.collect()
@@ -177,7 +216,10 @@ impl Places {
         let is_all = reading.next >= end;
         let proves = |as_of: &Instant| reading.vouched.is_some_and(|since| since <= *as_of);
         if let Some(as_of) = as_of.into().filter(proves).filter(|_| is_all) {
-            reading.read_through = Some(as_of);
+            reading.claims.claim(as_of);
+            let is_accused = reading.leader.as_ref().is_some_and(|leader| self.accused.contains(leader));
+            let borne_out = self.borne_out.filter(|_| !is_accused);
+            self.has_claims |= borne_out.is_none_or(|through| reading.claims.bear_out(through));
         }
         is_all
     }
@@ -204,14 +246,23 @@ impl Places {
 
     /// Up to where all topics have been read, but for those that are behind. None before anything is proven. It never goes back.
     pub(super) fn proof(&mut self) -> Option<ReadThrough> {
-        let newest = self.topics.values().filter_map(Place::read_through).max()?;
-        let is_recent = |at: &Instant| newest.duration_since(*at) <= PATIENCE;
-        let oldest = self.topics.values().filter_map(Place::read_through).filter(is_recent).min();
-        let as_of = oldest.max(self.as_of)?;
+        let proofs = || self.topics.values().map(Place::read_through);
+        let newest = proofs().max().flatten()?;
+        let mut oldest_of_all = Some(newest);
+        let mut oldest = newest;
+        for proof in proofs() {
+            oldest_of_all = oldest_of_all.min(proof);
+            oldest = oldest.min(proof.filter(|at| newest.duration_since(*at) <= PATIENCE).unwrap_or(oldest));
+        }
+        let as_of = self.as_of.map_or(oldest, |former| former.max(oldest));
         self.as_of = Some(as_of);
         let is_behind = |place: &Place| place.read_through().is_none_or(|at| at < as_of);
-        let behind = self.topics.iter().filter(|(_, place)| is_behind(place)).map(|(topic, _)| topic.clone());
-        Some(ReadThrough { as_of, behind: behind.collect() })
+        let behind = match oldest_of_all.is_some_and(|at| at >= as_of) {
+            // As it is most of the time, with thousands of topics to look at.
+            true => Vec::new(),
+            false => self.topics.iter().filter(|(_, place)| is_behind(place)).map(|(topic, _)| topic.clone()).collect(),
+        };
+        Some(ReadThrough { as_of, behind })
     }
 }
 
@@ -227,7 +278,7 @@ impl Place {
 
     fn read_through(&self) -> Option<Instant> {
         match &self.state {
-            State::Read(reading) => reading.read_through,
+            State::Read(reading) => reading.claims.proven(),
             State::Sought(_) | State::Lost { .. } => None,
         }
     }
@@ -239,166 +290,4 @@ impl Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::advance;
-
-    use super::*;
-
-    const ID: TopicId = TopicId::of(1);
-    const TICK: Duration = Duration::from_millis(250);
-
-    fn topic(name: &str) -> Topic {
-        Topic::from(name)
-    }
-
-    /// These topics, read up to `next`.
-    fn read_to(next: u64, names: &[&str]) -> Places {
-        let mut places = Places::default();
-        for name in names {
-            places.add(topic(name), StartAt::Oldest);
-            places.settle(&topic(name), Settled { id: ID, next });
-        }
-        vouch_for_all(&mut places);
-        places
-    }
-
-    fn vouch_for_all(places: &mut Places) {
-        for (topic, leading) in places.doubted() {
-            places.vouch(&topic, leading);
-        }
-    }
-
-    fn unknown() -> LogError {
-        LogError::UnknownTopic { topic: "a".into() }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_topic_is_behind_until_the_end_it_had_is_reached() {
-        let mut places = read_to(3, &["a", "b"]);
-        let as_of = Instant::now();
-        assert!(places.advance(&topic("b"), 3, 3, as_of));
-        assert!(!places.advance(&topic("a"), 4, 5, as_of));
-        assert_eq!(places.proof(), Some(ReadThrough { as_of, behind: vec![topic("a")] }));
-        assert!(places.advance(&topic("a"), 5, 5, as_of));
-        assert_eq!(places.proof(), Some(ReadThrough { as_of, behind: vec![] }));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_leader_proves_nothing_before_it_is_vouched_for() {
-        let mut places = read_to(3, &["a"]);
-        let a = topic("a");
-        let before = Instant::now();
-        places.advance(&a, 3, 3, before);
-        places.led_anew(&a);
-        let [(_, of_the_first)] = places.doubted()[..] else { panic!("one is in doubt") };
-        advance(TICK).await;
-        assert!(places.advance(&a, 3, 3, Instant::now()), "it is all that this leader gives");
-        assert_eq!(places.proof(), Some(ReadThrough { as_of: before, behind: vec![] }));
-        places.led_anew(&a);
-        places.vouch(&a, of_the_first);
-        places.advance(&a, 3, 3, Instant::now());
-        assert_eq!(places.proof().map(|proof| proof.as_of), Some(before), "another one was vouched for");
-        let asked_before = Instant::now();
-        advance(TICK).await;
-        vouch_for_all(&mut places);
-        places.advance(&a, 3, 3, asked_before);
-        assert_eq!(places.proof().map(|proof| proof.as_of), Some(before), "what was asked before does not count");
-        let as_of = Instant::now();
-        places.advance(&a, 4, 4, as_of);
-        assert_eq!((places.proof(), places.doubted()), (Some(ReadThrough { as_of, behind: vec![] }), vec![]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_proven_before_anything_is_read_and_a_new_topic_is_behind() {
-        let mut places = read_to(0, &["a"]);
-        assert_eq!(places.proof(), None);
-        let as_of = Instant::now();
-        places.advance(&topic("a"), 0, 0, as_of);
-        places.add(topic("b"), StartAt::End);
-        assert_eq!(places.proof(), Some(ReadThrough { as_of, behind: vec![topic("b")] }));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_topic_whose_broker_hangs_holds_the_others_proof_up_for_some_time_only() {
-        let mut places = read_to(0, &["a", "b"]);
-        let begun = Instant::now();
-        places.advance(&topic("a"), 0, 0, begun);
-        let mut oldest = Duration::ZERO;
-        for _ in 0..40 {
-            places.advance(&topic("b"), 0, 0, Instant::now());
-            let proof = places.proof().expect("b is read");
-            oldest = oldest.max(proof.as_of.elapsed());
-            advance(TICK).await;
-        }
-        assert!(oldest <= PATIENCE, "{oldest:?}");
-        assert_eq!(places.proof().expect("b is read").behind, [topic("a")]);
-        // Back again, with what was asked before the others' newest proof.
-        places.advance(&topic("a"), 0, 0, Instant::now() - 2 * TICK);
-        let proof = places.proof().expect("b is read");
-        assert!(proof.as_of.elapsed() <= TICK && proof.behind == [topic("a")], "a proof never goes back: {proof:?}");
-        places.advance(&topic("a"), 0, 0, Instant::now());
-        assert_eq!(places.proof().expect("both are read").behind, Vec::<Topic>::new());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_all_brokers_are_slow_proofs_are_old_and_go_on() {
-        let mut places = read_to(0, &["a", "b"]);
-        for _ in 0..10 {
-            let as_of = Instant::now();
-            advance(2 * PATIENCE).await;
-            places.advance(&topic("a"), 0, 0, as_of);
-            places.advance(&topic("b"), 0, 0, as_of + TICK);
-            assert_eq!(places.proof(), Some(ReadThrough { as_of, behind: vec![] }));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_about_an_earlier_reading_is_told_from_one_that_counts() {
-        let mut places = read_to(5, &["a"]);
-        let asked = places.asked(&topic("a")).expect("it is read");
-        assert!(places.is_current(&topic("a"), asked));
-        places.remove(&topic("a"));
-        assert!(!places.is_current(&topic("a"), asked));
-        places.add(topic("a"), StartAt::Oldest);
-        places.settle(&topic("a"), Settled { id: ID, next: 5 });
-        assert!(!places.is_current(&topic("a"), asked));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lost_topic_goes_on_where_it_was_and_is_told_once() {
-        let mut places = read_to(5, &["a"]);
-        places.lose(&topic("a"));
-        assert_eq!(places.sought(), [Sought { topic: topic("a"), start: StartAt::Oldest, before: Some((ID, 5)) }]);
-        assert!(places.fail(&topic("a"), unknown()).is_some());
-        assert!(places.fail(&topic("a"), unknown()).is_none());
-        places.begin_anew(&topic("a"));
-        assert_eq!(places.sought(), [Sought { topic: topic("a"), start: StartAt::Oldest, before: None }]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn trouble_is_told_when_it_lasts_and_again_when_it_comes_again() {
-        let away = || LogError::Unavailable { log: "k".into(), reason: "r".into() };
-        let mut places = read_to(5, &["a"]);
-        let mut told = 0;
-        for _ in 0..2 {
-            for _ in 0..20 {
-                let long = Duration::from_secs(1);
-                told += u32::from(places.hinder(&topic("a"), long, away).is_some());
-                advance(TICK / 2).await;
-            }
-            places.advance(&topic("a"), 5, 5, Instant::now());
-        }
-        assert_eq!(told, 2);
-        places.hinder(&topic("a"), Duration::from_secs(1), away);
-        advance(TICK).await;
-        assert!(places.hinder(&topic("a"), Duration::from_secs(1), away).is_none(), "it may pass");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_topic_made_after_the_subscription_is_read_whole() {
-        let mut places = Places::default();
-        places.add(topic("a"), StartAt::End);
-        assert_eq!(places.fail(&topic("a"), unknown()), Some((topic("a"), unknown())));
-        assert_eq!(places.sought()[0].start, StartAt::Oldest);
-    }
-}
+mod tests;
