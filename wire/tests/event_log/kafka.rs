@@ -227,7 +227,7 @@ async fn settings_of(kafka: &Kafka, topic: &str) -> BTreeMap<String, String> {
     topic.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 
-async fn set_by_hand(kafka: &Kafka, topic: &str, settings: &[(&str, &str)]) {
+pub(crate) async fn set_by_hand(kafka: &Kafka, topic: &str, settings: &[(&str, &str)]) {
     let alter = ::rdkafka::admin::AlterConfig::new(ResourceSpecifier::Topic(topic));
     let alter = settings.iter().fold(alter, |alter, (key, value)| alter.set(key, value));
     admin(kafka).alter_configs(&[alter], &AdminOptions::new()).await.unwrap().pop().unwrap().unwrap();

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod audit;
+mod compressed;
 mod direct;
 mod figures;
 mod kafka;
-mod pressure;
 mod promises;
 mod reading;
 

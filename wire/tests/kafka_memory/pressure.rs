@@ -10,6 +10,7 @@ use plimsoll_wire::log::{Append, EventLog, LogError, StartAt, Topic};
 use tokio::time::Instant;
 
 use crate::reading::{append_of, contents, unique_many};
+use crate::{alone, resident_kib};
 
 /// Calls under way at once.
 const CALLS: usize = 300;
@@ -22,6 +23,7 @@ const GROWTH_MAX_KIB: u64 = 180 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_hangs_costs_bounded_memory_and_the_newest_totals_come_through() {
+    let _alone = alone().await;
     let kafka = Kafka::start().await.unwrap();
     let topics = unique_many("pressed", TOPICS);
     kafka.create_topics(&topics).await.unwrap();
@@ -67,10 +69,4 @@ async fn watch_memory(end: Instant) -> u64 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     most
-}
-
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
