@@ -1,5 +1,6 @@
 //! Figures of processes and of samples.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -43,14 +44,41 @@ fn children(process: u32) -> impl Iterator<Item = u32> {
     children.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>().into_iter()
 }
 
-/// utime + stime of `/proc/PID/stat`, proc(5) fields 14 and 15; the second field may contain blanks, so count from its end.
 fn ticks(process: u32) -> Result<u64> {
     let stat =
         fs::read_to_string(format!("/proc/{process}/stat")).with_context(|| format!("process {process} is gone"))?;
-    let (_, rest) = stat.rsplit_once(')').context("no process name in stat")?;
+    Ok(name_and_ticks(&stat)?.1)
+}
+
+/// The name, and utime + stime, of a `stat` file: proc(5) fields 2, 14 and 15. The second may contain blanks, so count from its end.
+fn name_and_ticks(stat: &str) -> Result<(&str, u64)> {
+    let (before, rest) = stat.rsplit_once(')').context("no process name in stat")?;
+    let name = before.split_once('(').map_or(before, |(_, name)| name);
     let mut fields = rest.split_whitespace().skip(11);
     let mut next = || fields.next().and_then(|field| field.parse::<u64>().ok()).context("stat is too short");
-    Ok(next()? + next()?)
+    Ok((name, next()? + next()?))
+}
+
+/// CPU time of a process's threads by their names, in hundredths of a second; threads that differ in a number only are taken together.
+pub fn cpu_by_thread(process: u32) -> Result<BTreeMap<String, u64>> {
+    let mut ticks = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{process}/task"))?.flatten() {
+        // One that ends meanwhile has done nothing to speak of.
+        let Ok(stat) = fs::read_to_string(task.path().join("stat")) else { continue };
+        let (name, spent) = name_and_ticks(&stat)?;
+        *ticks.entry(name.trim_end_matches(|letter: char| letter.is_ascii_digit()).to_owned()).or_default() += spent;
+    }
+    Ok(ticks)
+}
+
+/// Who has worked between these two, as percents of all, the busiest first.
+pub fn shares(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> String {
+    let spent = |name: &String, after: &u64| after.saturating_sub(before.get(name).copied().unwrap_or(0));
+    let mut spent: Vec<_> = after.iter().map(|(name, after)| (spent(name, after), name)).collect();
+    spent.sort_by(|one, other| other.cmp(one));
+    let all = spent.iter().map(|(spent, _)| spent).sum::<u64>().max(1);
+    let percent = |(spent, name): &(u64, &String)| format!("{name} {} %", spent * 100 / all);
+    spent.iter().filter(|(spent, _)| spent * 100 >= all).map(percent).collect::<Vec<_>>().join(", ")
 }
 
 /// Memory of a process that is in RAM, in MiB.

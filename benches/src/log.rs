@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use plimsoll_testkit::{Folder, Kafka, KafkaSettings, Process};
+use plimsoll_wire::log::Pace;
 use plimsoll_wire::log::kafka::LogClient;
 use plimsoll_wire::topic::INTERCEPTORS;
 
-/// A row takes some 40 s, and longer where the brokers are slow; one that does not end by then is given up.
+/// What a row may take beyond its warming and measuring: finding topics, and all that a slow broker does; then it is given up.
 const ROW_LIMIT: Duration = Duration::from_secs(180);
 
 /// Which rows, and how long each.
@@ -26,6 +27,12 @@ pub struct Options {
     /// Seconds that each row of `log` writes, and then writes and reads.
     #[arg(long, default_value_t = 10)]
     log_seconds: u64,
+    /// Seconds that each row of `log` runs before each of its two measurements: the broker's compiler works for the first half minute.
+    #[arg(long, default_value_t = 30)]
+    log_warm_seconds: u64,
+    /// Milliseconds from look to look into each topic, as a collector's `--read-interval`.
+    #[arg(long, default_value_t = 250)]
+    log_read_ms: u64,
     /// The broker of a row, which is a process of its own so that its figures are its own.
     #[arg(long, hide = true)]
     row_brokers: Option<String>,
@@ -38,19 +45,23 @@ pub struct Options {
 /// Prints a row for each client and each number of topics.
 pub async fn run(options: &Options) -> Result<()> {
     println!(
-        "\nlog: one frame a second into each topic, read paced; beside it an activation every 50 ms, read at once"
+        "\nlog: one frame a second into each topic, read every {} ms; beside it an activation every 50 ms, read at once",
+        options.log_read_ms
     );
     println!("{}", row::HEADING);
     for topics in &options.topics {
         // A broker of its own for each number of topics: it keeps what it has had to do with.
         let java_options = vec!["-XX:TieredStopAtLevel=4".to_owned()];
-        let kafka =
-            Kafka::start_with(KafkaSettings { heap_mib: 2_048, java_options, ..KafkaSettings::default() }).await?;
+        // As many threads as a broker has by default; the tests' have fewer.
+        let properties = [("num.io.threads", "8"), ("num.network.threads", "3")];
+        let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let settings = KafkaSettings { heap_mib: 2_048, java_options, properties, ..KafkaSettings::default() };
+        let kafka = Kafka::start_with(settings).await?;
         eprintln!("creating {topics} topics");
         kafka.create_topics([INTERCEPTORS.to_owned()].into_iter().chain((0..*topics).map(row::topic))).await?;
         for client in &options.clients {
             // What one client can't bear, the next one may.
-            match measure(&kafka, client, *topics, options.log_seconds).await {
+            match measure(&kafka, client, *topics, options).await {
                 Ok(row) => println!("{row}"),
                 Err(error) => println!("| {client} | {topics} | {error:#}"),
             }
@@ -59,22 +70,28 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn measure(kafka: &Kafka, client: &str, topics: usize, seconds: u64) -> Result<String> {
+async fn measure(kafka: &Kafka, client: &str, topics: usize, options: &Options) -> Result<String> {
     let folder = Folder::new("plimsoll-bench")?;
     let output = folder.join("row.log");
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["log-row", "--row-brokers", &kafka.bootstrap(), "--row-client", client])
         .args(["--row-broker-process", &kafka.process().id().to_string()])
-        .args(["--topics", &topics.to_string(), "--log-seconds", &seconds.to_string()]);
+        .args(["--topics", &topics.to_string(), "--log-seconds", &options.log_seconds.to_string()])
+        .args(["--log-warm-seconds", &options.log_warm_seconds.to_string()])
+        .args(["--log-read-ms", &options.log_read_ms.to_string()]);
     let mut row = Process::spawn("a row", &command, &output)?;
-    let ended = row.wait(ROW_LIMIT).await?;
+    let meant = Duration::from_secs(2 * (options.log_warm_seconds + options.log_seconds));
+    let ended = row.wait(meant + ROW_LIMIT).await?;
     let printed = std::fs::read_to_string(&output)?;
     ensure!(
         ended.success(),
         "a row of {client}, {topics} topics, failed: {}",
         printed.lines().last().unwrap_or_default()
     );
+    for line in printed.lines().filter(|line| line.starts_with(row::BROKER)) {
+        eprintln!("{client}, {topics} topics: {line}");
+    }
     let line = printed.lines().find(|line| line.starts_with('|'));
     Ok(line.with_context(|| format!("a row printed nothing:\n{printed}"))?.to_owned())
 }
@@ -88,7 +105,9 @@ pub async fn run_row(options: &Options) -> Result<()> {
         broker: options.row_broker_process,
         client: &options.row_client,
         topics,
+        warmed: Duration::from_secs(options.log_warm_seconds),
         measured: Duration::from_secs(options.log_seconds),
+        pace: Pace::Every(Duration::from_millis(options.log_read_ms)),
     };
     println!("{}", row.measure().await?);
     Ok(())

@@ -14,18 +14,16 @@ use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use crate::figures::{Latencies, cpu_time, resident_mib};
+use crate::figures::{Latencies, cpu_by_thread, cpu_time, resident_mib, shares};
 
 /// From frame to frame of a topic, as the interceptor has it.
 const TICK: Duration = Duration::from_secs(1);
 /// Frames of one call, as the interceptor has it.
 const BATCH: usize = 256;
-/// How collectors read.
-const PACE: Pace = Pace::Every(Duration::from_millis(250));
+/// How a line begins that says what of the broker has worked.
+pub const BROKER: &str = "the broker's CPU";
 /// From activation to activation.
 const ACTIVATIONS: Duration = Duration::from_millis(50);
-/// Before measuring, for clients to learn their topics.
-const SETTLE: Duration = Duration::from_secs(5);
 /// For the readers to have read all topics once.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
@@ -45,7 +43,11 @@ pub struct Row<'a> {
     pub broker: u32,
     pub client: &'a str,
     pub topics: usize,
+    /// How long all runs before it is measured, for each of the two measurements.
+    pub warmed: Duration,
     pub measured: Duration,
+    /// How the topics are read.
+    pub pace: Pace,
 }
 
 /// CPU time of this process and of the broker, and how many frames have been acknowledged.
@@ -71,17 +73,18 @@ impl Row<'_> {
         let written = Arc::new(Mutex::new(Written { acknowledged: Latencies::new()?, failed: 0 }));
         let mut tasks = JoinSet::new();
         tasks.spawn(write(log.clone(), topics.clone(), start, written.clone()));
-        sleep(SETTLE).await;
+        sleep(self.warmed).await;
 
         *written.lock() = Written { acknowledged: Latencies::new()?, failed: 0 };
-        let before = self.spent(&written)?;
+        let (before, threads_before) = (self.spent(&written)?, cpu_by_thread(self.broker)?);
         sleep(self.measured).await;
         let writing = self.spent(&written)?.since(&before);
+        println!("{BROKER} while writing: {}", shares(&threads_before, &cpu_by_thread(self.broker)?));
         let (ack_p50, ack_p99) = written.lock().acknowledged.p50_p99_ms();
 
         let read = Arc::new(Mutex::new(Latencies::new()?));
         let woken = Arc::new(Mutex::new(Latencies::new()?));
-        let mut paced = log.subscribe(PACE)?;
+        let mut paced = log.subscribe(self.pace)?;
         paced.add(topics.iter().map(|topic| (topic.clone(), StartAt::End)));
         read_all_once(&mut paced, start).await?;
         tasks.spawn(note(paced, start, read.clone()));
@@ -90,13 +93,14 @@ impl Row<'_> {
         read_all_once(&mut at_once, start).await?;
         tasks.spawn(note(at_once, start, woken.clone()));
         tasks.spawn(activate(log.clone(), start));
-        sleep(SETTLE).await;
+        sleep(self.warmed).await;
 
         *read.lock() = Latencies::new()?;
         *woken.lock() = Latencies::new()?;
-        let before = self.spent(&written)?;
+        let (before, threads_before) = (self.spent(&written)?, cpu_by_thread(self.broker)?);
         sleep(self.measured).await;
         let both = self.spent(&written)?.since(&before);
+        println!("{BROKER} while writing and reading: {}", shares(&threads_before, &cpu_by_thread(self.broker)?));
         let memory = resident_mib(std::process::id())?;
         let threads = std::fs::read_dir("/proc/self/task")?.count();
         tasks.shutdown().await;
