@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{join, join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -113,11 +113,21 @@ impl Direct {
 
     /// Whether a broker answers within `limit` when it is asked about this topic, which need not be there.
     pub(super) async fn check(&self, topic: Topic, limit: Duration) -> Result<(), LogError> {
-        match self.leaders.learn(vec![topic], Instant::now() + limit).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Lost(reason)) => Err(self.reach.lost("asking for a topic's leader", &reason)),
-            Err(Failure::Refused { what, reason }) => {
-                Err(LogError::Refused { what: what.to_string(), reason: reason.to_string() })
+        let deadline = Instant::now() + limit;
+        let mut back_off = BackOff::new(self.settings.back_off_min, self.settings.back_off_max);
+        loop {
+            let failure = match self.leaders.learn(vec![topic.clone()], deadline).await {
+                Ok(_) => return Ok(()),
+                Err(failure) => failure,
+            };
+            let again = Instant::now() + back_off.pause();
+            match failure {
+                // One that is slow gets all the time that there is.
+                Failure::Lost(_) if again < deadline => sleep_until(again).await,
+                Failure::Lost(reason) => return Err(self.reach.lost("asking for a topic's leader", &reason)),
+                Failure::Refused { what, reason } => {
+                    return Err(LogError::Refused { what: what.to_string(), reason: reason.to_string() });
+                }
             }
         }
     }
