@@ -1,6 +1,6 @@
 # What a person types. Cargo does the work; what else is needed is installed by the scripts in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test test-fleet bench bench-log bench-proxy bench-routing bench-scheduler contenders tools clean
+.PHONY: help dev build check test test-fleet soak bench bench-log bench-proxy bench-routing bench-scheduler contenders tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,9 @@ test: tools ## run all tests, against real servers
 
 test-fleet: tools ## 5,000 topics on eight collectors that join, stop, die and freeze (20 minutes, on a machine of its own)
 	cargo test --workspace --locked --test fleet -- --ignored --nocapture
+
+soak: ## five minutes of clients that leave, backends that break and endpoints that come and go (PLIMSOLL_SOAK_SECONDS)
+	PLIMSOLL_SOAK_SECONDS=$${PLIMSOLL_SOAK_SECONDS:-300} cargo test --workspace --locked --test soak -- --nocapture
 
 bench: tools build contenders ## run the benchmarks and print their figures
 	cargo run --release --locked -p plimsoll-bench

@@ -1,5 +1,7 @@
 //! Backends: good ones, and rough ones that break in every way that a request can notice.
 
+mod socket;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -133,6 +135,7 @@ async fn serve(mut line: Line, moods: &[Mood], mut random: StdRng) -> io::Result
                 line.body(head.framing(true), |_| true).await?;
                 continue;
             }
+            _ if socket::is_wanted(&head) => return socket::serve(line, &head, number, mood).await,
             _ => {}
         }
         let mut sum = Sum::new();

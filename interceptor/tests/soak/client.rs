@@ -1,5 +1,7 @@
 //! Clients that do all that clients do, and leave when they like.
 
+mod websocket;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -74,7 +76,12 @@ impl Visitor {
     pub async fn run(mut self, end: Instant) {
         while Instant::now() < end {
             let visit = async {
-                if self.random.random_ratio(1, 4) { self.over_http2().await } else { self.over_http1(end).await }
+                match self.random.random_range(0..16) {
+                    0..4 => self.over_http2().await,
+                    4 => self.socket_over_http1().await,
+                    5 => self.sockets_over_http2().await,
+                    _ => self.over_http1(end).await,
+                }
             };
             // What breaks has been tallied; the next client has better luck.
             let _broke: io::Result<()> = tokio::time::timeout(STUCK, visit).await.expect("no request is stuck");

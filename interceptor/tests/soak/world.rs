@@ -230,15 +230,19 @@ fn topic(host: Host) -> Topic {
     Topic::from(host.workload().topic())
 }
 
-/// The last frame of a topic: frames come until there are no more for a moment.
+/// The last frame of a topic: the log says itself when all of it has been read.
 async fn newest_frame(log: &MemoryLog, topic: Topic) -> Frame {
     let mut subscription = log.subscribe(Pace::AtOnce).unwrap();
-    subscription.add([(topic, StartAt::Oldest)]);
-    let mut newest = None;
-    while let Ok(Some(batch)) = tokio::time::timeout(Duration::from_secs(1), subscription.next()).await {
+    subscription.add([(topic.clone(), StartAt::Oldest)]);
+    let (added, mut newest) = (Instant::now(), None);
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(30), subscription.next()).await;
+        let batch = next.expect("the log is read to its end").expect("the subscription lives as long as the log");
         for record in batch.records {
             newest = Some(Frame::decode(record.payload).unwrap());
         }
+        if batch.read_through.is_some_and(|read| read.as_of >= added && !read.behind.contains(&topic)) {
+            return newest.expect("the topic has frames");
+        }
     }
-    newest.expect("the topic has frames")
 }
