@@ -82,6 +82,8 @@ async fn used(address: &str, speaks: &Speaks) -> Result<Open> {
 
 async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<()> {
     stream.write_all(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes()).await?;
+    // What TLS has taken is not on its way for that: where this task has had its share of the thread, it waits to be asked.
+    stream.flush().await?;
     let mut read = Vec::new();
     // The whole response is a head and the small body.
     while !read.ends_with(b"x") || read.iter().rev().take_while(|byte| **byte == b'x').count() < SMALL_BYTES {

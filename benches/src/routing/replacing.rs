@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Kind;
-use crate::figures::{Latencies, median};
+use crate::figures::{Latencies, cpu_time, median};
 
 /// Clients that ask one request after the other, each after a pause: a few thousand requests a second, and a core to spare.
 const CLIENTS: usize = 8;
@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long requests run before a table is replaced, and between two.
 const QUIET: Duration = Duration::from_secs(2);
 const REPLACED: u64 = 5;
+/// One route after the other changes, a second apart; and for as long nothing does.
+const CHANGED: u64 = 10;
+const APART: Duration = Duration::from_secs(1);
 /// A new table that does not hold by then is a failure.
 const LIMIT: Duration = Duration::from_secs(30);
 const PROBE: &str = "probe.example.com";
@@ -55,27 +58,59 @@ pub async fn run(routes: usize) -> Result<()> {
         phase.replacing.store(true, Ordering::Relaxed);
         let started = Instant::now();
         replace.send(next).context("the interceptor is gone")?;
-        while phase.seen.load(Ordering::Relaxed) < generation {
-            ensure!(started.elapsed() < LIMIT, "table {generation} does not hold after {LIMIT:?}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        taken_ms.push(started.elapsed().as_secs_f64() * 1e3);
+        taken_ms.push(phase.until_seen(generation, started).await?);
         // The old table goes only now.
         tokio::time::sleep(QUIET / 4).await;
         phase.replacing.store(false, Ordering::Relaxed);
     }
+    let changing = change_one(routes, &replace, &phase).await?;
     phase.ended.cancel();
-    let (mut quiet, mut replacing) = (Latencies::new()?, Latencies::new()?);
+    let mut took = Took::new()?;
     while let Some(client) = clients.join_next().await {
-        let (ours, theirs) = client??;
-        quiet.merge(&ours)?;
-        replacing.merge(&theirs)?;
+        took.merge(&client??)?;
     }
     threads.shutdown_background();
     println!("  replacing a table of {routes} routes, half of them by new ones: {:.0} ms", median(taken_ms));
-    println!("    requests meanwhile: {}", replacing.summary());
-    println!("    requests otherwise: {}", quiet.summary());
+    println!("    requests meanwhile: {}", took.replacing.summary());
+    println!("    requests otherwise: {}", took.quiet.summary());
+    println!(
+        "  changing one route of {routes} each second: {:.0} ms, {:.0} ms of CPU a change",
+        median(changing.taken_ms),
+        changing.cpu_ms
+    );
+    println!("    requests meanwhile: {}", took.changing.summary());
     Ok(())
+}
+
+/// What single changes cost.
+struct Changing {
+    taken_ms: Vec<f64>,
+    /// Of the whole process for each change, less what it takes while nothing changes.
+    cpu_ms: f64,
+}
+
+/// Changes one route of the table a second: all but the probe are the same as before.
+async fn change_one(routes: usize, replace: &watch::Sender<Arc<Vec<Workload>>>, phase: &Phase) -> Result<Changing> {
+    let process = std::process::id();
+    let unchanged = table(routes, REPLACED);
+    let before = cpu_time(process)?;
+    tokio::time::sleep(APART * CHANGED as u32).await;
+    let without = cpu_time(process)? - before;
+    let (mut taken_ms, mut with) = (Vec::new(), Duration::ZERO);
+    phase.changing.store(true, Ordering::Relaxed);
+    for generation in REPLACED + 1..=REPLACED + CHANGED {
+        // Making the list of resources is not what is measured.
+        let mut workloads = Vec::clone(&unchanged);
+        workloads.pop();
+        workloads.push(probe(generation));
+        let (before, started) = (cpu_time(process)?, Instant::now());
+        replace.send(Arc::new(workloads)).context("the interceptor is gone")?;
+        taken_ms.push(phase.until_seen(generation, started).await?);
+        tokio::time::sleep_until(started + APART).await;
+        with += cpu_time(process)? - before;
+    }
+    phase.changing.store(false, Ordering::Relaxed);
+    Ok(Changing { taken_ms, cpu_ms: with.saturating_sub(without).as_secs_f64() * 1e3 / CHANGED as f64 })
 }
 
 /// An interceptor with these routes; says where it listens.
@@ -100,13 +135,18 @@ fn table(routes: usize, generation: u64) -> Arc<Vec<Workload>> {
     let first = generation as usize * routes / 2;
     let mut workloads: Vec<Workload> =
         (first..first + routes - 1).map(|at| super::workload(at, Kind::Exact.rule(at))).collect();
+    workloads.push(probe(generation));
+    Arc::new(workloads)
+}
+
+/// The workload that answers with the generation.
+fn probe(generation: u64) -> Workload {
     let rule = Rule { hosts: vec![PROBE.to_owned()], paths: vec!["/".to_owned()], headers: Vec::new() };
     let body = FixedBody::Inline(format!("{generation:08}").into());
     let response = FixedResponse { status: 200, headers: Vec::new(), body };
     let mut probe = super::workload(usize::MAX, rule.clone());
     probe.static_routes = vec![StaticRoute { rules: vec![rule], response, mode: ResponseMode::Always }];
-    workloads.push(probe);
-    Arc::new(workloads)
+    probe
 }
 
 /// What clients and the one who replaces tell each other.
@@ -114,20 +154,34 @@ fn table(routes: usize, generation: u64) -> Arc<Vec<Workload>> {
 struct Phase {
     /// Whether a table is being replaced.
     replacing: AtomicBool,
+    /// Whether single routes change.
+    changing: AtomicBool,
     /// The newest generation that has answered.
     seen: AtomicU64,
     ended: CancellationToken,
 }
 
+impl Phase {
+    /// Waits until this generation answers; milliseconds since `started`.
+    async fn until_seen(&self, generation: u64, started: Instant) -> Result<f64> {
+        while self.seen.load(Ordering::Relaxed) < generation {
+            ensure!(started.elapsed() < LIMIT, "table {generation} does not hold after {LIMIT:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
 /// Asks until the end; how long answers took otherwise, and while a table was replaced.
-async fn client(address: SocketAddr, phase: Arc<Phase>) -> Result<(Latencies, Latencies)> {
+async fn client(address: SocketAddr, phase: Arc<Phase>) -> Result<Took> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let request = format!("GET / HTTP/1.1\r\nhost: {PROBE}\r\n\r\n");
-    let (mut quiet, mut replacing) = (Latencies::new()?, Latencies::new()?);
+    let mut took = Took::new()?;
     let mut read = Vec::new();
     while !phase.ended.is_cancelled() {
-        let is_replacing = phase.replacing.load(Ordering::Relaxed);
+        let (is_replacing, is_changing) =
+            (phase.replacing.load(Ordering::Relaxed), phase.changing.load(Ordering::Relaxed));
         let started = Instant::now();
         stream.write_all(request.as_bytes()).await?;
         read.clear();
@@ -139,9 +193,33 @@ async fn client(address: SocketAddr, phase: Arc<Phase>) -> Result<(Latencies, La
                 break body.parse()?;
             }
         };
-        if is_replacing { &mut replacing } else { &mut quiet }.add(started.elapsed());
+        let of_phase = match (is_replacing, is_changing) {
+            (true, _) => &mut took.replacing,
+            (_, true) => &mut took.changing,
+            _ => &mut took.quiet,
+        };
+        of_phase.add(started.elapsed());
         phase.seen.fetch_max(generation, Ordering::Relaxed);
         tokio::time::sleep(PAUSE).await;
     }
-    Ok((quiet, replacing))
+    Ok(took)
+}
+
+/// How long answers took, by what went on meanwhile.
+struct Took {
+    quiet: Latencies,
+    replacing: Latencies,
+    changing: Latencies,
+}
+
+impl Took {
+    fn new() -> Result<Self> {
+        Ok(Self { quiet: Latencies::new()?, replacing: Latencies::new()?, changing: Latencies::new()? })
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<()> {
+        self.quiet.merge(&other.quiet)?;
+        self.replacing.merge(&other.replacing)?;
+        self.changing.merge(&other.changing)
+    }
 }
