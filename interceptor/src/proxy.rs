@@ -58,7 +58,8 @@ pub(crate) async fn answer(
             worker.metrics.refused(request.method(), fault.status());
             Refusal::Unread(fault).into_response(None)
         }
-        None => whatever_happens(&worker.metrics, routed(&worker, &client, request)).await,
+        // In a box: hyper has room for what is outside it in each connection, and every layer outside would move it, and have room for it twice.
+        None => whatever_happens(&worker.metrics, Box::pin(routed(&worker, &client, request))).await,
     };
     client.news.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
     refusal::finish(worker.settings.error_format, version, &mut response);

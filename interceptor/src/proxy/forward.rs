@@ -78,7 +78,12 @@ pub(crate) async fn forward(
         exchange.sent(address, attempts.began);
         let began = attempts.began.unwrap_or(exchange.began);
         let patience = Patience { until, after_sent: limits.response_header };
-        match line.send(request, began, patience).await {
+        let answered = match line {
+            Line::Own(connection) => connection.send(request, began, patience).await,
+            // Larger than what every request needs that has a connection for itself.
+            Line::Shared(place) => Box::pin(place.send(request, began, patience)).await,
+        };
+        match answered {
             Ok(mut response) => {
                 if let Some(session) = session.filter(|_| !attempts.at_fallback) {
                     session.tell(at_endpoint.address(), response.headers_mut());

@@ -17,6 +17,9 @@ pub(super) const BY_HOST: HeaderName = HeaderName::from_static("x-forwarded-host
 pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
+/// Fields that nearly every request gets here.
+const USUALLY_TOLD: usize = 4;
+
 /// Whose word is taken for where a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -99,13 +102,16 @@ pub(super) fn tell(headers: &mut HeaderMap, peer: Peer<'_>, said: bool) {
         }
     }
     let said = said && peer.is_trusted;
+    // Once, and not each time that the map turns out to be full.
+    headers.reserve(USUALLY_TOLD);
     let chain = if said { chain(headers, peer.address) } else { peer.address.clone() };
     headers.insert(FOR, chain);
     let host = headers.get(HOST).cloned();
     let unsaid = |headers: &HeaderMap, name: &HeaderName| !said || !headers.contains_key(name);
     // The port is the one that the client named, or else its protocol's; a proxy that says how it was asked was asked there.
     if unsaid(headers, &PORT) {
-        headers.insert(PORT, port(headers, host.as_ref(), peer.scheme));
+        let nothing = HeaderMap::new();
+        headers.insert(PORT, port(if said { headers } else { &nothing }, host.as_ref(), peer.scheme));
     }
     if unsaid(headers, &PROTO) {
         headers.insert(PROTO, HeaderValue::from_static(peer.scheme));

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -165,9 +166,7 @@ async fn speak(worker: &Rc<Worker>, served: &Rc<Served>, stream: Lent<Gate<Clien
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
         service_fn(move |request: Request<Incoming>| {
-            // hyper has room for it in each connection, and moves it about: it must be small.
-            let response = Box::pin(proxy::answer(worker.clone(), client.clone(), request));
-            async { Ok::<Response<ResponseBody>, Infallible>(response.await) }
+            proxy::answer(worker.clone(), client.clone(), request).map(Ok::<Response<ResponseBody>, Infallible>)
         })
     };
     let mut connection = pin!(worker.protocol.serve_connection_with_upgrades(TokioIo::new(stream), service));

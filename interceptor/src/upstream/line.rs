@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use http::{Request, Response};
 use plimsoll_wire::resources::{BackendProtocol, Workload};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -16,11 +15,9 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::connection::Life;
-use super::fault::Unanswered;
 use super::http2::{Place, Session, Sessions, Terms};
-use super::patience::Patience;
 use super::tls::{Offer, Trust, chose_http2};
-use super::{Connection, RequestBody, ResponseBody, Stream};
+use super::{Connection, Stream};
 use crate::metrics::Metrics;
 
 /// What the endpoints of a workload speak.
@@ -116,23 +113,6 @@ impl Line {
         match self {
             Self::Own(connection) => connection.is_used(),
             Self::Shared(place) => place.is_used(),
-        }
-    }
-
-    /// Sends a request and waits for its response's head.
-    ///
-    /// # Errors
-    /// Where no response comes.
-    pub(crate) async fn send(
-        self,
-        request: Request<RequestBody>,
-        began: Instant,
-        patience: Patience,
-    ) -> Result<Response<ResponseBody>, Unanswered> {
-        match self {
-            Self::Own(connection) => connection.send(request, began, patience).await,
-            // Larger than what every request needs that has a connection for itself.
-            Self::Shared(place) => Box::pin(place.send(request, began, patience)).await,
         }
     }
 }
