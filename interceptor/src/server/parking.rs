@@ -4,9 +4,12 @@
 //! when nothing has come for a while, and made anew when bytes come. Only a connection at rest is parked: all that was read
 //! of it belongs to requests that have been answered, and all answers have been written.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +27,32 @@ use super::worker::Worker;
 /// Between two looks at connections that came to rest. One that was not used between two of them is parked: making HTTP anew
 /// takes room for hyper's buffers each time, so busy connections must not be.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
+
+/// So many connections of a thread may be at rest without being parked: what they hold, some 20 KiB each, is bounded with them. Where one more
+/// comes to rest, the first of them does not wait for its look.
+const MOST_RESTING: usize = 1024;
+
+/// Connections of one thread that came to rest, each once; the one that did so first is at the front.
+#[derive(Debug, Default)]
+pub(crate) struct Resting(RefCell<VecDeque<Weak<Served>>>);
+
+impl Resting {
+    /// A connection has nothing to do; it is parked if it stays so.
+    pub(crate) fn add(&self, served: &Rc<Served>) {
+        let mut resting = self.0.borrow_mut();
+        resting.push_back(Rc::downgrade(served));
+        if resting.len() > MOST_RESTING
+            && let Some(first) = resting.pop_front().and_then(|first| first.upgrade())
+        {
+            first.makes_room();
+        }
+    }
+
+    /// Parks those that have rested since they were looked at before. To be called every [`LOOK`].
+    pub(crate) fn look(&self) {
+        self.0.borrow_mut().retain(|served| served.upgrade().is_some_and(|served| served.looked_at()));
+    }
+}
 
 /// Where a stream returns to when whoever had it is dropped.
 #[derive(Debug)]
@@ -143,6 +172,25 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::server::client::Client;
+
+    fn at_rest() -> Rc<Served> {
+        Served::new(Client::new(([127, 0, 0, 1], 1).into(), false, false, None))
+    }
+
+    #[test]
+    fn what_came_to_rest_first_makes_room_when_too_many_do() {
+        let (resting, all) = (Resting::default(), (0..MOST_RESTING + 10).map(|_| at_rest()).collect::<Vec<_>>());
+        let of_a_busy_one = all[3].client.begin_request();
+        all[..MOST_RESTING].iter().for_each(|served| resting.add(served));
+        assert!(!all.iter().any(|served| served.is_to_be_parked()));
+        all[MOST_RESTING..].iter().for_each(|served| resting.add(served));
+        let parked: Vec<usize> = (0..all.len()).filter(|at| all[*at].is_to_be_parked()).collect();
+        assert_eq!(parked, [0, 1, 2, 4, 5, 6, 7, 8, 9], "nobody is parked in the middle of a request");
+        drop(of_a_busy_one);
+        resting.add(&all[3]);
+        assert!(all[10].is_to_be_parked() && !all[3].is_to_be_parked());
+    }
 
     #[tokio::test]
     async fn a_stream_goes_home_when_its_user_is_dropped_and_not_before() {

@@ -119,6 +119,20 @@ impl Served {
         rests && used
     }
 
+    /// Too many others came to rest after it: it is parked now where it rests still, and watched again when it comes to rest otherwise.
+    pub(super) fn makes_room(&self) {
+        self.is_watched.set(false);
+        if self.client.is_at_rest() {
+            self.shall_park.set(true);
+            self.wake();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_to_be_parked(&self) -> bool {
+        self.shall_park.get()
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
@@ -191,7 +205,7 @@ async fn speak(worker: &Rc<Worker>, served: &Rc<Served>, stream: Lent<Gate<Clien
         }
         if outcome.is_pending() && !served.is_watched.get() && client.is_at_rest() {
             served.is_watched.set(true);
-            worker.came_to_rest(served);
+            worker.resting.add(served);
         }
         outcome
     });

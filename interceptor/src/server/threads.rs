@@ -154,7 +154,7 @@ async fn run(
                 Ok(accepted) => worker.serve(accepted),
                 Err(error) => warn!("can't take a connection over: {error}"),
             },
-            _ = look.tick() => worker.park(),
+            _ = look.tick() => worker.resting.look(),
             now = sweep.tick() => {
                 worker.sweep(now);
                 peers.counts[peers.own].store(worker.clients(), Relaxed);

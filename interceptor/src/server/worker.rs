@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::client::{Client, Idleness, Order};
 use super::gate::Bounds;
 use super::listener::Accepted;
+use super::parking::Resting;
 use super::serving::{self, OnThisThread, Served};
 use crate::config::{Config, ErrorFormat};
 use crate::metrics::Metrics;
@@ -104,8 +105,7 @@ pub(crate) struct Worker {
     table: RefCell<arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     random: RefCell<SmallRng>,
     clients: RefCell<HashMap<u64, Watched>>,
-    /// Connections that came to rest, each once.
-    resting: RefCell<Vec<Weak<Served>>>,
+    pub(crate) resting: Resting,
     accepted: Cell<u64>,
     /// Idle connections to endpoints, as the metrics know.
     pooled: Cell<i64>,
@@ -142,7 +142,7 @@ impl Worker {
             table: RefCell::new(arc_swap::Cache::new(table)),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             clients: RefCell::default(),
-            resting: RefCell::default(),
+            resting: Resting::default(),
             accepted: Cell::new(0),
             pooled: Cell::new(0),
         })
@@ -259,16 +259,6 @@ impl Worker {
                 _ => {}
             }
         }
-    }
-
-    /// A connection has nothing to do; it is parked if it stays so.
-    pub(crate) fn came_to_rest(&self, served: &Rc<Served>) {
-        self.resting.borrow_mut().push(Rc::downgrade(served));
-    }
-
-    /// Parks the connections that have rested since they were looked at before. To be called every [`super::parking::LOOK`].
-    pub(crate) fn park(&self) {
-        self.resting.borrow_mut().retain(|served| served.upgrade().is_some_and(|served| served.looked_at()));
     }
 
     /// Tells how many idle connections to endpoints there are on this thread.
