@@ -36,8 +36,9 @@ async fn scene(adjust: impl FnOnce(&mut Config, &mut Workload)) -> Scene {
 /// Sends a piece again and again until it is answered; the time until then, and the answer.
 async fn drips(scene: &Scene, head: &str, piece: &[u8]) -> (Duration, crate::client::Response) {
     let mut client = scene.client().await;
-    client.send(&format!("POST {WHOLE} HTTP/1.1\r\nhost: app.test\r\n{head}\r\n\r\n")).await;
+    // The interceptor may wait already when this side has sent.
     let (began, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(20));
+    client.send(&format!("POST {WHOLE} HTTP/1.1\r\nhost: app.test\r\n{head}\r\n\r\n")).await;
     loop {
         // An answer on its way is found below, be the connection closed or not.
         let _refused = client.stream.write_all(piece).await;

@@ -216,6 +216,17 @@ async fn an_old_version_can_be_refused() {
 }
 
 #[tokio::test]
+async fn only_the_cipher_suites_that_are_named_are_spoken() {
+    let suite = rustls::crypto::ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
+    let secured = Secured::start(|config, _| config.tls.tls_cipher_suites = vec![suite]).await;
+    // The client would rather have another one.
+    let client = secured.authority.client(None, &[]);
+    assert_ne!(client.crypto_provider().cipher_suites[0], suite);
+    let stream = connect(secured.scene.proxy_tls(), "app.test", client).await.unwrap();
+    assert_eq!(stream.get_ref().1.negotiated_cipher_suite(), Some(suite));
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_while_it_is_held_departs() {
     let secured = Secured::start(|_, _| {}).await;
     for (number, body) in ["", "x"].iter().enumerate() {

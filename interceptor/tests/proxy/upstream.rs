@@ -108,6 +108,8 @@ impl Upstream {
         let accepting = tokio::spawn(async move {
             let mut serving = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                // As every server has it; a client that has gone already is found out later.
+                let _as_it_was = stream.set_nodelay(true);
                 serving.spawn(serve(stream, counted.fetch_add(1, Ordering::SeqCst)));
             }
         });
