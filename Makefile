@@ -21,8 +21,9 @@ check: ## format, lints, documentation, licences, sources, advisories
 test: tools ## run all tests, against real servers
 	cargo test --workspace --locked --no-fail-fast
 
-test-fleet: tools ## 5,000 topics on eight collectors that join, stop, die and freeze (20 minutes, on a machine of its own)
-	cargo test --workspace --locked --test fleet -- --ignored --nocapture
+test-fleet: tools build ## 5,000 topics on eight collectors that join, stop, die and freeze (10 minutes, on a machine of its own)
+	PLIMSOLL_TEST_PROGRAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/plimsoll" \
+		cargo test --workspace --locked --test fleet -- --ignored --nocapture
 
 soak: ## five minutes of clients that leave, backends that break and endpoints that come and go (PLIMSOLL_SOAK_SECONDS)
 	PLIMSOLL_SOAK_SECONDS=$${PLIMSOLL_SOAK_SECONDS:-300} cargo test --workspace --locked --test soak -- --nocapture

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 use driver::{
     exclusively,
     load::{Load, Pattern, Running, Traffic},
-    processes::{Processes, Shape},
     program::{Ended, Program, run},
     rest,
     routes::{self, Route},
@@ -281,48 +280,6 @@ async fn an_operator_tries_drains_pins_registers_and_sets() -> Result<()> {
     system.ctl(2, &["topics", "add", "nonsense"]).await?;
     system.ctl(2, &["policy", "set"]).await?;
     system.ctl(2, &["no-such-command"]).await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_asked_for_outlives_the_manager_that_was_asked_and_is_refused_without_a_store() -> Result<()> {
-    let _alone = exclusively().await;
-    let shape = Shape { interceptors: 0, collectors: 1, managers: 2, ..Shape::default() };
-    let mut line = Processes::start(&shape, &[]).await?;
-    let server = |line: &Processes, number: usize| format!("http://{}", line.managers[number].ports[0].address());
-    let known = wait_until("both managers know the collector", Duration::from_secs(60), async || {
-        for number in 0..2 {
-            let all = ctl(&server(&line, number), 0, &["collectors"]).await?.stdout;
-            ensure!(row(&all, "collector-0")?.contains(&"ready"), "{all}");
-        }
-        Ok(())
-    });
-    known.await.with_context(|| line.logs())?;
-    // One of the two does not lead, and takes it all the same.
-    ctl(&server(&line, 0), 0, &["collectors", "cordon", "collector-0"]).await?;
-    ctl(&server(&line, 1), 0, &["topics", "add", "shop/cart"]).await?;
-    for number in 0..2 {
-        line.managers[number].program.kill()?;
-    }
-    for number in 0..2 {
-        line.restart_manager(number).await?;
-    }
-    let kept = wait_until("both know what was asked for", Duration::from_secs(60), async || {
-        for number in 0..2 {
-            let all = ctl(&server(&line, number), 0, &["collectors"]).await?.stdout;
-            ensure!(row(&all, "collector-0")?.contains(&"cordoned"), "{all}");
-            let topics = ctl(&server(&line, number), 0, &["topics"]).await?.stdout;
-            row(&topics, "plimsoll.shop.cart")?;
-        }
-        Ok(())
-    });
-    kept.await.with_context(|| line.logs())?;
-
-    line.etcd.stop()?;
-    let refused = ctl(&server(&line, 0), 6, &["topics", "add", "shop/web"]).await?;
-    ensure!(refused.stderr.contains("nothing was changed"), "{}", refused.stderr);
-    let topics = ctl(&server(&line, 0), 0, &["topics"]).await?.stdout;
-    row(&topics, "plimsoll.shop.cart").context("looking goes on without a store")?;
     Ok(())
 }
 

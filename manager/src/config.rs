@@ -56,6 +56,15 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_REPLACE_AFTER", value_name = "DURATION", default_value = "1m", value_parser = go_duration::parse)]
     pub replace_after: Duration,
 
+    /// So much more topics and load, in percent, must fit on the collectors that there are; else one more is started before it is needed.
+    #[arg(long, env = "PLIMSOLL_HEADROOM_PERCENT", value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    pub headroom_percent: u32,
+
+    /// What the topics of a collector may weigh together on average, in frames a second (`load` in the lists of topics and collectors): with
+    /// more, another collector is started. Default: only the number of topics counts.
+    #[arg(long, env = "PLIMSOLL_MAX_LOAD", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_load: Option<u32>,
+
     /// A workload's topic is deleted this long after the workload has gone.
     #[arg(long, env = "PLIMSOLL_TOPIC_GRACE", value_name = "DURATION", default_value = "10m", value_parser = go_duration::parse)]
     pub topic_grace: Duration,
@@ -94,7 +103,12 @@ impl Config {
     /// How eagerly the fleet is scaled.
     #[must_use]
     pub fn scale(&self) -> Settings {
-        Settings { quiet: self.scale_in_after, replace_after: self.replace_after, ..Settings::default() }
+        Settings {
+            quiet: self.scale_in_after,
+            replace_after: self.replace_after,
+            headroom_percent: self.headroom_percent,
+            max_load: self.max_load.map(f64::from),
+        }
     }
 
     /// The manager's name as given, or one made of host and process.

@@ -49,6 +49,14 @@ pub trait Fleet: fmt::Debug + Send + Sync + 'static {
     /// [`FleetError`]; nothing has changed then, or not all of it.
     async fn scale(&self, provider: &str, collectors: usize) -> Result<(), FleetError>;
 
+    /// Whether collectors of a provider that has none yet would be started when they are needed.
+    ///
+    /// # Errors
+    /// [`FleetError`] where whoever runs them can't be asked.
+    async fn can_serve(&self, _provider: &str) -> Result<bool, FleetError> {
+        Ok(self.sizes().await?.is_some())
+    }
+
     /// Ends the collectors that this process runs, and waits for them. What others run goes on.
     async fn close(&self);
 }

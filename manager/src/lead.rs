@@ -16,10 +16,13 @@ mod scaling;
 pub mod topics;
 mod wishes;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use plimsoll_scheduler::plan::CollectorId;
 use plimsoll_scheduler::policy::Policy;
 use plimsoll_scheduler::scale::Settings;
 use plimsoll_scheduler::store::{Campaign, Leadership, Store, Term};
@@ -33,6 +36,7 @@ use crate::fleet::Fleet;
 use crate::metrics::ControlMetrics;
 use awake::Awake;
 use decisions::Decisions;
+use health::Health;
 use planning::Planning;
 use scaling::Scaling;
 use topics::TopicLife;
@@ -53,6 +57,10 @@ pub struct Leader {
     pub topic_grace: Duration,
     pub metrics: Arc<ControlMetrics>,
     pub decisions: Arc<Decisions>,
+    /// Those that leave because the fleet gets smaller, for whoever shows the collectors.
+    pub retiring: Arc<ArcSwap<BTreeSet<CollectorId>>>,
+    /// What this manager has seen of the collectors before it led.
+    pub health: Arc<Mutex<Health>>,
     pub shutdown: CancellationToken,
 }
 

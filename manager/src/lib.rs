@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use plimsoll_scheduler::policy::BadPolicy;
 use plimsoll_scheduler::store::Store;
 use plimsoll_wire::log::EventLog;
@@ -152,6 +153,7 @@ impl Manager {
         ));
         tasks.spawn(listening::listen(name.clone(), parts.store.watch_members(), board.clone(), shutdown.clone()));
         let verdicts = Arc::new(ArcSwap::from_pointee(watching::Verdicts::new()));
+        let (retiring, health) = (Arc::<ArcSwap<_>>::default(), Arc::<Mutex<_>>::default());
         tasks.spawn(watching::watch(watching::Watching {
             board: board.clone(),
             plan: parts.store.watch_plan(),
@@ -161,6 +163,8 @@ impl Manager {
             policy: config.policy(),
             verdicts: verdicts.clone(),
             decisions: decisions.clone(),
+            retiring: retiring.clone(),
+            health: health.clone(),
             shutdown: shutdown.clone(),
         }));
         let rest = Rest {
@@ -174,6 +178,7 @@ impl Manager {
             health: parts.store.health(),
             verdicts,
             decisions: decisions.clone(),
+            fleet: parts.fleet.clone(),
             run: rest::run(),
             trials: Semaphore::new(1),
             shutdown: shutdown.clone(),
@@ -194,6 +199,8 @@ impl Manager {
             topic_grace: config.topic_grace,
             metrics: control_metrics,
             decisions,
+            retiring,
+            health,
             shutdown: shutdown.clone(),
         }));
 

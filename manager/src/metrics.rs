@@ -122,7 +122,7 @@ pub struct RestMetrics {
     pub seconds: Histogram,
     /// Topics by state.
     pub topics: Family<Labels, Gauge>,
-    /// Frames a second that each collector owns.
+    /// What the topics that each collector owns weigh, in frames a second.
     pub load: Family<Labels, Real>,
     /// Seconds that each collector is behind the log.
     pub lag: Family<Labels, Real>,
@@ -146,7 +146,11 @@ impl RestMetrics {
         own.register("seconds", "Time until an answer of the REST API began", metrics.seconds.clone());
         let plan = registry.sub_registry_with_prefix("plimsoll_manager");
         plan.register("topics", "Topics by state, as this manager sees them", metrics.topics.clone());
-        plan.register("collector_load", "Frames a second of the topics that a collector owns", metrics.load.clone());
+        plan.register(
+            "collector_load",
+            "What the topics that a collector owns weigh, in frames a second",
+            metrics.load.clone(),
+        );
         plan.register("collector_lag_seconds", "How far a collector is behind the log", metrics.lag.clone());
         plan.register(
             "load_max_over_mean",

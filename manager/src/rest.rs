@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
+use crate::fleet::Fleet;
 use crate::lead::decisions::Decisions;
 use crate::metrics::RestMetrics;
 use crate::watching::Verdicts;
@@ -67,6 +68,8 @@ pub struct Rest {
     pub verdicts: Arc<ArcSwap<Verdicts>>,
     /// What was decided, or seen to be.
     pub decisions: Arc<Decisions>,
+    /// Asked only whether it could serve a provider.
+    pub fleet: Arc<dyn Fleet>,
     /// Tells this run of the manager from all others, in the ids of events.
     pub run: Arc<str>,
     /// The turn of who tries a plan out.

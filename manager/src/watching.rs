@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use plimsoll_scheduler::plan::{CollectorId, Placed, Plan};
 use plimsoll_scheduler::policy::Policy;
 use plimsoll_scheduler::store::{Leadership, Member, Stored, StoredDirectives};
@@ -40,6 +41,10 @@ pub struct Watching {
     pub policy: Policy,
     pub verdicts: Arc<ArcSwap<Verdicts>>,
     pub decisions: Arc<Decisions>,
+    /// Those that leave because the fleet gets smaller, while this manager leads.
+    pub retiring: Arc<ArcSwap<BTreeSet<CollectorId>>>,
+    /// What is remembered of the collectors. Who leads from now on goes on with it.
+    pub health: Arc<Mutex<Health>>,
     pub shutdown: CancellationToken,
 }
 
@@ -55,7 +60,6 @@ pub async fn watch(mut watching: Watching) {
 
 impl Watching {
     async fn look_on(&mut self, awake: &Awake) {
-        let mut health = Health::default();
         let mut moves = Moves::default();
         let mut before = self.plan.borrow_and_update().clone();
         loop {
@@ -70,7 +74,7 @@ impl Watching {
                 }
                 before = plan;
             }
-            let changes = self.judge(&mut health, awake);
+            let changes = self.judge(follows, awake);
             if follows {
                 self.decisions.record(before.plan.generation, changes);
             }
@@ -82,14 +86,14 @@ impl Watching {
     }
 
     /// Judges the collectors, and gives who is seen in another state than before.
-    fn judge(&self, health: &mut Health, awake: &Awake) -> Vec<What> {
+    fn judge(&self, follows: bool, awake: &Awake) -> Vec<What> {
         let now = Instant::now();
         let (members, directives) = (self.members.borrow().clone(), self.directives.borrow().clone());
         let kind = directives.directives.policy.unwrap_or(self.policy).kind;
         // Which collectors the fleet has no more need of only the leader knows.
-        let retiring = BTreeSet::new();
+        let retiring = if follows { Arc::default() } else { self.retiring.load_full() };
         let seen = inputs::seen(&self.board, &members, &directives.directives, kind, &retiring);
-        let verdicts = health.judge(now, awake.since(now), &seen);
+        let verdicts = self.health.lock().judge(now, awake.since(now), &seen);
         let before = self.verdicts.swap(Arc::new(verdicts.clone()));
         let mut changes = Vec::new();
         for (id, verdict) in &verdicts {

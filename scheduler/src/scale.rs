@@ -55,6 +55,8 @@ pub struct Seen<'a> {
     /// How many collectors each provider's part of the fleet is asked to have now, whether they are there yet or not; under
     /// `max-per-host` all of them, named "".
     pub sizes: &'a BTreeMap<String, usize>,
+    /// Those that are draining because they are about to stop. Most are only restarted: they are replaced like those that are lost.
+    pub stopping: &'a BTreeSet<CollectorId>,
     /// The time, by any clock that only goes forward.
     pub now: Duration,
 }
@@ -63,7 +65,7 @@ pub struct Seen<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     groups: BTreeMap<String, GroupMemory>,
-    /// Since when collectors are lost.
+    /// Since when collectors are lost, or about to be.
     lost: BTreeMap<CollectorId, Duration>,
 }
 
@@ -93,7 +95,7 @@ pub struct Scaled {
 
 /// Decides how many collectors each provider shall have.
 ///
-/// * Out at once: when topics (or load, where [`Settings::max_load`] says so) do not fit, when a collector has been lost for
+/// * Out at once: when topics (or load, where [`Settings::max_load`] says so) do not fit, when a collector has been lost (or stopping) for
 ///   [`Settings::replace_after`] (no more than carry the topics: where new ones are lost too, more do not help), when an operator drains
 ///   one. Never beyond the policy's `maxCollectors`.
 /// * In after [`Settings::quiet`], one at a time: the last by ordinal is emptied, then released. Not while a topic is unassigned or moving, a collector is
@@ -105,7 +107,7 @@ pub struct Scaled {
 #[must_use]
 pub fn scale(seen: &Seen<'_>, settings: &Settings, memory: &mut Memory) -> BTreeMap<String, Scaled> {
     remember_lost(seen, memory);
-    let groups = demand::groups(seen);
+    let groups = demand::groups(seen.problem, seen.sizes);
     memory.groups.retain(|name, _| groups.contains_key(name.as_str()));
     let mut decided = BTreeMap::new();
     for (name, group) in groups {
@@ -119,9 +121,20 @@ pub fn scale(seen: &Seen<'_>, settings: &Settings, memory: &mut Memory) -> BTree
     decided
 }
 
+/// How many collectors each provider's topics need, where somebody else runs them and can only be told: as [`scale`] counts them, without
+/// what follows from who is lost or drained, which is theirs to see to.
+#[must_use]
+pub fn needed(problem: &Problem, settings: &Settings) -> BTreeMap<String, usize> {
+    let needed = |group: &Group<'_>| {
+        let demand = Demand { policy: &problem.policy, settings, group };
+        demand.collectors(settings.headroom_percent, 0).collectors
+    };
+    demand::groups(problem, &BTreeMap::new()).iter().map(|(name, group)| ((*name).to_owned(), needed(group))).collect()
+}
+
 fn remember_lost(seen: &Seen<'_>, memory: &mut Memory) {
     let lost = seen.problem.collectors.iter().filter(|info| info.state == CollectorState::Lost);
-    let lost: BTreeSet<&CollectorId> = lost.map(|info| &info.id).collect();
+    let lost: BTreeSet<&CollectorId> = lost.map(|info| &info.id).chain(seen.stopping).collect();
     memory.lost.retain(|id, _| lost.contains(id));
     for id in lost {
         memory.lost.entry(id.clone()).or_insert(seen.now);
@@ -143,7 +156,7 @@ fn decide(
         memory.released.contains(id)
             || lost.get(id).is_some_and(|since| seen.now - *since >= demand.settings.replace_after)
     };
-    let missing: Vec<CollectorId> = group.missing(memory.leaving.as_ref(), gone);
+    let missing: Vec<CollectorId> = group.missing(memory.leaving.as_ref(), seen.stopping, gone);
 
     let out = demand.collectors(demand.settings.headroom_percent, missing.len());
     if out.collectors > group.size {

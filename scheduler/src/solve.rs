@@ -37,7 +37,8 @@ pub const MOVES_IN_FLIGHT: usize = 1000;
 /// * Nothing moves that need not: the same problem gives the same plan again, and no collector sheds or gets load while all are within
 ///   [`DEAD_BAND_PERCENT`] of their fair share.
 /// * What moves without need of haste is made before it is broken: the new collector is incoming first, and the owner when it reports the
-///   topic warm. Moves in flight at one time weigh [`ROUND_PERCENT`] of all load at most (or are one topic), and are no more than [`MOVES_IN_FLIGHT`].
+///   topic warm. Moves in flight at one time weigh [`ROUND_PERCENT`] of all load at most (or are one
+///   topic, or two that change places), and are no more than [`MOVES_IN_FLIGHT`].
 /// * Topics of a collector that is lost go at once to whoever is incoming for them, or to the least loaded.
 #[must_use]
 pub fn solve(problem: &Problem, previous: &Plan) -> Solution {

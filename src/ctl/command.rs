@@ -297,9 +297,9 @@ pub struct Events {
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
     /// Only those about this topic.
-    #[arg(long, conflicts_with = "follow")]
+    #[arg(long)]
     pub topic: Option<String>,
     /// Only those about this collector.
-    #[arg(long, conflicts_with = "follow")]
+    #[arg(long)]
     pub collector: Option<String>,
 }

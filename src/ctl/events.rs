@@ -17,13 +17,13 @@ const LINE_MAX: usize = 1 << 20;
 
 /// `ctl events`.
 pub async fn events(client: &Client, output: &Output, asked: &Events) -> Result<()> {
-    let mut path = format!("decisions?limit={}", asked.limit);
+    let mut wanted = String::new();
     for (name, value) in [("topic", &asked.topic), ("collector", &asked.collector)] {
         if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", encoded(value)));
+            wanted.push_str(&format!("&{name}={}", encoded(value)));
         }
     }
-    let mut page: Page<Decision> = client.get(&path).await?;
+    let mut page: Page<Decision> = client.get(&format!("decisions?limit={}{wanted}", asked.limit)).await?;
     if !asked.follow {
         return output.write(&output.shown(&page, |page| tables::decisions(page.items.iter().rev()))?);
     }
@@ -36,7 +36,7 @@ pub async fn events(client: &Client, output: &Output, asked: &Events) -> Result<
     let mut last = None;
     loop {
         // The first time an error is an answer; afterwards the manager may come back.
-        let outcome = follow(client, &output, &mut last, &mut seen).await;
+        let outcome = follow(client, &format!("events?topics=decisions{wanted}"), &output, &mut last, &mut seen).await;
         match outcome {
             Err(error) if last.is_none() => return Err(error),
             Err(error) => eprintln!("{error:#}; trying again"),
@@ -47,8 +47,14 @@ pub async fn events(client: &Client, output: &Output, asked: &Events) -> Result<
 }
 
 /// One stream, until it ends.
-async fn follow(client: &Client, output: &Output, last: &mut Option<String>, seen: &mut Option<u64>) -> Result<()> {
-    let mut stream = client.stream("events", last.as_deref()).await?;
+async fn follow(
+    client: &Client,
+    path: &str,
+    output: &Output,
+    last: &mut Option<String>,
+    seen: &mut Option<u64>,
+) -> Result<()> {
+    let mut stream = client.stream(path, last.as_deref()).await?;
     let mut buffer = Vec::new();
     let mut parser = Parser::default();
     while let Some(part) = stream.part().await.context("the stream of events broke off")? {

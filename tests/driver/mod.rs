@@ -16,10 +16,17 @@ pub(crate) mod routes;
 pub(crate) mod sampler;
 pub(crate) mod truth;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// So many tests of a binary run at a time at most.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// Lets one test of a binary run at a time: their load fills a small machine, and they measure time.
-pub(crate) async fn exclusively() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-    ONE_AT_A_TIME.lock().await
+pub(crate) async fn exclusively() -> SemaphorePermit<'static> {
+    TURNS.acquire_many(2).await.expect("it is never closed")
+}
+
+/// Lets two tests of a binary run at a time: those that wait for most of their time, and have little load.
+pub(crate) async fn side_by_side() -> SemaphorePermit<'static> {
+    TURNS.acquire().await.expect("it is never closed")
 }

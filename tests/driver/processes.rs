@@ -83,14 +83,15 @@ impl Processes {
             folder: Folder::new("line")?,
         };
         line.write_routes(routes)?;
+        // First, so that the first plan knows all of them, and not one that would have to hand on most of what it got.
+        for number in 0..shape.collectors {
+            let collector = line.collector(number, [Port::claim()?, Port::claim()?])?;
+            line.collectors.push(collector);
+        }
         for number in 0..shape.managers {
             let ports = [Port::claim()?, Port::claim()?];
             let manager = line.manager(number, ports)?;
             line.managers.push(manager);
-        }
-        for number in 0..shape.collectors {
-            let collector = line.collector(number, [Port::claim()?, Port::claim()?])?;
-            line.collectors.push(collector);
         }
         for number in 0..shape.interceptors {
             let interceptor = line.interceptor(number)?;

@@ -13,6 +13,9 @@ use plimsoll_testkit::{Folder, Process, wait_until};
 /// What a start may take on a busy machine, servers of its own not included.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// Names the program that is run in place of the one that was built with the tests: a release build, where speed matters.
+pub(crate) const PROGRAM: &str = "PLIMSOLL_TEST_PROGRAM";
+
 /// What a run to the end may take, one that waits for a collector to be emptied included.
 const RUN_LIMIT: Duration = Duration::from_secs(90);
 
@@ -105,7 +108,8 @@ pub(crate) async fn run<S: AsRef<str>>(arguments: &[S]) -> Result<Ended> {
 }
 
 fn command<S: AsRef<str>>(arguments: &[S]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+    let given = std::env::var_os(PROGRAM);
+    let mut command = Command::new(given.unwrap_or_else(|| env!("CARGO_BIN_EXE_plimsoll").into()));
     command.args(arguments.iter().map(AsRef::as_ref));
     // What the tests look for must not depend on who runs them.
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env("NO_COLOR", "1");

@@ -11,7 +11,8 @@ use plimsoll_scheduler::policy::Policy;
 use plimsoll_testkit::wait_until;
 
 use crate::{
-    play::{ANSWERED_AGAIN_WITHIN, windows_fill},
+    driver::rest,
+    play::{allowed, windows_fill},
     stage::{Placed, Size, Stage},
 };
 
@@ -30,24 +31,36 @@ pub(crate) async fn perform() -> Result<()> {
     let before = children(manager)?;
     let victim = before["manager-0-collector-1"];
     kill(Pid::from_raw(victim), Signal::SIGKILL)?;
-    wait_until("the killed child is started again", LIMIT, async || {
-        let now = children(manager)?;
-        let again = now.get("manager-0-collector-1").context("it is not there")?;
-        ensure!(*again != victim, "it is still the same");
-        Ok(())
-    })
-    .await?;
+    started_again(manager, "manager-0-collector-1", victim).await?;
     // Its former run's values stand until the new one speaks; what comes then is looked at, too.
     windows_fill().await;
     all_have_topics(&stage, 2).await?;
     let healed = stage.watching.findings();
     println!("a child killed: worst gap {:?}", healed.gap);
     ensure!(healed.wrong.is_empty(), "{:?}", healed.wrong);
-    ensure!(healed.gap <= ANSWERED_AGAIN_WITHIN + healed.blink, "{healed:?}");
+    ensure!(healed.gap <= allowed(healed.blink), "{healed:?}");
+
+    // Who asks a child to stop gets a new one, and no value is missing: it is emptied before it goes.
+    let asked = children(manager)?["manager-0-collector-0"];
+    kill(Pid::from_raw(asked), Signal::SIGTERM)?;
+    started_again(manager, "manager-0-collector-0", asked).await?;
+    all_have_topics(&stage, 2).await?;
+    let restarted = stage.watching.findings();
+    println!("a child restarted: worst gap {:?}", restarted.gap);
+    // Nobody was started in its place.
+    let scaled = rest::json(&stage.api()?, "/api/v1/decisions?kind=scale").await?;
+    ensure!(scaled["items"][0]["to"] == 2, "{scaled}");
+    ensure!(restarted.wrong.is_empty() && restarted.missing == 0, "{restarted:?}\n{}", stage.line.logs());
 
     stage.set_policy(Policy { min_collectors: 3, max_per_host: 8, ..Policy::default() }).await?;
     all_have_topics(&stage, 3).await?;
     stage.set_policy(Policy { min_collectors: 1, max_per_host: 50, ..Policy::default() }).await?;
+    wait_until("the one that leaves is shown so", LIMIT, async || {
+        let leaving = rest::json(&stage.api()?, "/api/v1/collectors?state=retiring").await?;
+        ensure!(leaving["total"] != 0, "{leaving}");
+        Ok(())
+    })
+    .await?;
     wait_until("one collector is left", LIMIT, async || {
         let left = children(manager)?;
         ensure!(left.len() == 1 && left.contains_key("manager-0-collector-0"), "{left:?}");
@@ -72,6 +85,16 @@ pub(crate) async fn perform() -> Result<()> {
     .await?;
     stage.end().await?;
     Ok(())
+}
+
+async fn started_again(manager: u32, name: &str, before: i32) -> Result<()> {
+    wait_until(&format!("{name} is started again"), LIMIT, async || {
+        let now = children(manager)?;
+        let again = now.get(name).context("it is not there")?;
+        ensure!(*again != before, "it is still the same");
+        Ok(())
+    })
+    .await
 }
 
 async fn all_have_topics(stage: &Stage, collectors: usize) -> Result<()> {

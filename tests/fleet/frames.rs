@@ -3,9 +3,9 @@
 //! Workload N always has the same number of requests in flight, and each second two of them end and are replaced. So every value is known
 //! at every moment, whenever it is asked for.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use plimsoll_wire::{
     frame::{Frame, Heartbeat, InterceptorRecord, interceptor_record::Record},
     log::{
@@ -21,6 +21,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::own_runtime::OwnRuntime;
+
 const TICK: Duration = Duration::from_secs(1);
 /// Requests a second of every workload.
 pub(crate) const RATE: u64 = 2;
@@ -31,29 +33,33 @@ pub(crate) fn in_flight(workload: usize) -> u64 {
     1 + workload as u64 % 5
 }
 
-/// Frames that are written until this is stopped.
+/// Frames that are written until this is stopped, on a thread of their own: who watches must not delay them.
 pub(crate) struct Frames {
     stop: CancellationToken,
-    writing: JoinHandle<Duration>,
+    writing: JoinHandle<Result<Duration>>,
+    _thread: OwnRuntime,
 }
 
 impl Frames {
     /// Begins to write the frames of these workloads' topics.
     pub(crate) fn start(brokers: &str, topics: Vec<String>) -> Result<Self> {
-        let log = Arc::new(KafkaLog::new(KafkaConfig { brokers: brokers.to_owned(), ..KafkaConfig::default() })?);
+        let config = KafkaConfig { brokers: brokers.to_owned(), ..KafkaConfig::default() };
         let stop = CancellationToken::new();
         let topics = topics.into_iter().map(Topic::from).collect();
-        Ok(Self { writing: tokio::spawn(write(log, topics, stop.clone())), stop })
+        let thread = OwnRuntime::new("frames", 1)?;
+        Ok(Self { writing: thread.spawn(write(config, topics, stop.clone())), stop, _thread: thread })
     }
 
     /// Ends the writing; how long the slowest tick took.
     pub(crate) async fn stop(self) -> Result<Duration> {
         self.stop.cancel();
-        Ok(self.writing.await?)
+        self.writing.await?.context("frames could not be written")
     }
 }
 
-async fn write(log: Arc<KafkaLog>, topics: Vec<Topic>, stop: CancellationToken) -> Duration {
+async fn write(config: KafkaConfig, topics: Vec<Topic>, stop: CancellationToken) -> Result<Duration> {
+    // Made here, so that its own tasks run on this thread, too.
+    let log = KafkaLog::new(config)?;
     let began = Instant::now();
     let incarnation = rand::random();
     let mut ticks = interval(TICK);
@@ -82,7 +88,7 @@ async fn write(log: Arc<KafkaLog>, topics: Vec<Topic>, stop: CancellationToken) 
         slowest = slowest.max(tick.elapsed());
     }
     log.close().await;
-    slowest
+    Ok(slowest)
 }
 
 /// The totals of a workload at a time.

@@ -9,12 +9,16 @@ use tokio::time::{Instant, sleep};
 use crate::{
     stage::{Size, Stage},
     watching::{Findings, summary},
+    wishes,
 };
 
-/// The promise for what was lost. It is printed when it is broken: a machine that does other things besides may break it.
+/// The promise for what was lost. It is held to where the machine lets the test itself run on time, and printed where it is broken all the same.
 const PROMISED: Duration = Duration::from_secs(10);
+/// Looks are 50 ms apart. Where two were further apart than this, the machine does other things besides: collectors that it does not let
+/// run are silent, and silence is what they are judged by.
+const ON_TIME: Duration = Duration::from_millis(500);
 /// What no machine may take.
-pub(crate) const ANSWERED_AGAIN_WITHIN: Duration = Duration::from_secs(20);
+const ANSWERED_AGAIN_WITHIN: Duration = Duration::from_secs(20);
 /// A frozen part is frozen for longer than it takes to be replaced.
 const FROZEN: Duration = Duration::from_secs(9);
 /// A collector that is asked to stop has this long, and a busy machine as much again.
@@ -32,6 +36,7 @@ struct Act {
 pub(crate) async fn perform(size: Size) -> Result<()> {
     let began = Instant::now();
     let mut stage = Stage::set(size).await?;
+    println!("{size:?}: all values are known after {:.0} s", began.elapsed().as_secs_f64());
     windows_fill().await;
     stage.watching.findings();
     println!("{size:?}: settled after {:.0} s", began.elapsed().as_secs_f64());
@@ -46,6 +51,9 @@ pub(crate) async fn perform(size: Size) -> Result<()> {
         ("the leading manager is frozen, and thaws", true, 6),
         ("the leading manager and a collector are killed at once", false, 7),
         ("the leading manager and a collector are frozen at once, and thaw", false, 8),
+        ("a topic is pinned, and unpinned", true, 9),
+        ("a collector is cordoned while another is drained; then all is rebalanced", true, 10),
+        ("a topic gets a collector of its own, and is deleted", true, 11),
     ] {
         let begun = Instant::now();
         play(&mut stage, act).await.map_err(|error| error.context(name))?;
@@ -144,6 +152,9 @@ async fn play(stage: &mut Stage, act: usize) -> Result<()> {
             stage.watching.count_again(leader);
             has_its_share(stage, "collector-1").await
         }
+        9 => wishes::pin(stage).await,
+        10 => wishes::cordon(stage).await,
+        11 => wishes::dedicate(stage).await,
         _ => {
             let leader = stage.leader().await?;
             stage.watching.excuse(leader);
@@ -179,12 +190,17 @@ async fn led_by_another_than(stage: &Stage, former: usize) -> Result<()> {
     .await
 }
 
+/// How long a value may be missing on a machine that let the test look so often. What nobody could see is not held against the fleet.
+pub(crate) fn allowed(blink: Duration) -> Duration {
+    blink + if blink <= ON_TIME { PROMISED } else { ANSWERED_AGAIN_WITHIN }
+}
+
 impl Act {
     fn print(&self) {
-        let Findings { gap, missing, wrong, looks, blink, gap_of } = &self.findings;
+        let Findings { gap, missing, wrong, values, looks, blink, gap_of } = &self.findings;
         let (name, took) = (self.name, self.took.as_secs_f64());
         println!(
-            "{name}: {took:.1} s; worst gap {gap:.2?} ({missing} workloads missing; {gap_of}); {} wrong; \
+            "{name}: {took:.1} s; worst gap {gap:.2?} ({missing} workloads missing; {gap_of}); {} of {values} values wrong; \
              {looks} looks, {blink:.2?} apart at most{}",
             wrong.len(),
             if *gap > PROMISED { "; OVER THE PROMISED 10 s" } else { "" }
@@ -199,8 +215,6 @@ impl Act {
         if self.planned && *missing > 0 {
             return Some(format!("{}: {missing} values were missing, for {gap:?} at worst: {gap_of}", self.name));
         }
-        // What nobody could see is not held against the fleet.
-        let allowed = ANSWERED_AGAIN_WITHIN + *blink;
-        (*gap > allowed).then(|| format!("{}: a value was missing for {gap:?}: {gap_of}", self.name))
+        (*gap > allowed(*blink)).then(|| format!("{}: a value was missing for {gap:?}: {gap_of}", self.name))
     }
 }

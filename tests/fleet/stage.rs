@@ -9,7 +9,6 @@ use plimsoll_scheduler::{
     store::{EtcdStore, Store as _, StoreError},
 };
 use plimsoll_testkit::{KafkaSettings, wait_until};
-use serde_json::Value;
 
 use crate::{
     driver::{
@@ -32,9 +31,16 @@ pub(crate) struct Size {
 /// Until everything is as it should be, on a busy machine.
 const SETTLES_WITHIN: Duration = Duration::from_secs(240);
 
+/// The full compiler, which takes long to start, pays where the broker has much to do.
+fn compiler(size: Size) -> Vec<String> {
+    if size.workloads >= 1_000 { vec!["-XX:TieredStopAtLevel=4".to_owned()] } else { Vec::new() }
+}
+
 /// Two managers, the collectors, frames for all workloads, and someone who watches.
 pub(crate) struct Stage {
     pub(crate) size: Size,
+    /// How many there are now.
+    pub(crate) topics: usize,
     pub(crate) line: Processes,
     pub(crate) watching: Watching,
     frames: Frames,
@@ -63,31 +69,34 @@ impl Stage {
             collectors: size.collectors,
             managers,
             topics: topics.clone(),
-            kafka: KafkaSettings { heap_mib: size.heap_mib, ..KafkaSettings::default() },
+            kafka: KafkaSettings { heap_mib: size.heap_mib, java_options: compiler(size), ..KafkaSettings::default() },
             manager_flags: manager_flags.iter().map(ToString::to_string).collect(),
         };
         let line = Processes::start(&shape, &routes).await?;
         let frames = Frames::start(&line.kafka.bootstrap(), topics)?;
         let apis: Vec<String> = line.managers.iter().map(|manager| manager.ports[0].address()).collect();
-        let watching = Watching::start(&apis, size.workloads);
+        let watching = Watching::start(&apis, size.workloads)?;
         let store = EtcdStore::new(&[line.etcd_address()], "/plimsoll/")?;
-        let stage = Self { size, line, watching, frames, store };
+        let stage = Self { size, topics: size.workloads, line, watching, frames, store };
         stage.settled("the fleet has started", async |_| Ok(())).await?;
         Ok(stage)
     }
 
-    /// Which manager leads.
+    /// Which manager leads, of those that are up.
     pub(crate) async fn leader(&self) -> Result<usize> {
-        let assignment = self.assignment().await?;
-        let leader = assignment["leader"].as_str().context("no manager leads")?;
-        Ok(leader.trim_start_matches("manager-").parse()?)
+        for (number, manager) in self.line.managers.iter().enumerate() {
+            let up = !self.watching.is_excused(number);
+            if up && rest::json(&manager.ports[0].address(), "/readyz").await?["leading"] == true {
+                return Ok(number);
+            }
+        }
+        bail!("no manager leads")
     }
 
-    /// The assignment, as a manager tells it that is up.
-    async fn assignment(&self) -> Result<Value> {
+    /// The REST API of a manager that is up.
+    pub(crate) fn api(&self) -> Result<String> {
         let up = (0..self.line.managers.len()).find(|manager| !self.watching.is_excused(*manager));
-        let api = self.line.managers[up.context("no manager is up")?].ports[0].address();
-        rest::json(&api, "/api/v1/assignment").await
+        Ok(self.line.managers[up.context("no manager is up")?].ports[0].address())
     }
 
     /// Waits until all values are known, no topic moves, and the topics are where they should be.
@@ -97,21 +106,22 @@ impl Stage {
             let placed = self.placed().await?;
             ensure!(placed.moving == 0, "{} topics are moving", placed.moving);
             let owned: usize = placed.topics.values().sum();
-            ensure!(owned == self.size.workloads, "{owned} topics have an owner");
+            ensure!(owned == self.topics, "{owned} topics have an owner");
             wanted(&placed).await
         });
         settled.await.with_context(|| self.line.logs())
     }
 
-    /// Where the topics are.
+    /// Where the topics are. The list of collectors tells it in some lines, however many topics there are.
     async fn placed(&self) -> Result<Placed> {
-        let assignment = self.assignment().await?;
-        let topics = assignment["topics"].as_object().context("an assignment names topics")?;
+        let collectors = rest::json(&self.api()?, "/api/v1/collectors").await?;
         let mut placed = Placed::default();
-        for place in topics.values() {
-            placed.moving += usize::from(!place["incoming"].is_null());
-            if let Some(owner) = place["owner"].as_str() {
-                *placed.topics.entry(owner.to_owned()).or_default() += 1;
+        for one in collectors["items"].as_array().context("a list of collectors has items")? {
+            let count = |what: &str| one[what].as_u64().with_context(|| format!("no {what} in {one}"));
+            placed.moving += usize::try_from(count("incoming")?)?;
+            let owned = usize::try_from(count("topics")?)?;
+            if owned > 0 {
+                placed.topics.insert(one["id"].as_str().context("a collector has an id")?.to_owned(), owned);
             }
         }
         Ok(placed)

@@ -9,14 +9,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    driver::http::Connection,
+    driver::{http::Connection, own_runtime::OwnRuntime},
     frames::{RATE, in_flight},
 };
 
 /// How often each manager is looked at.
 const EVERY: Duration = Duration::from_millis(50);
-/// Workloads in one look; with more of them, looks take turns.
-const PAGE: usize = 500;
+/// Up to so many workloads every look is at all values. Of more, each look is at all that are unknown, and at the values of a few by turns:
+/// reading thousands of values twenty times a second would take more than the system that is watched.
+const ALL_VALUES_UP_TO: usize = 500;
+/// Those few.
+const PAGE: usize = 100;
+/// More workloads than there are.
+const ALL: usize = 10_000;
 /// An answer that takes longer counts as none.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,6 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Deserialize)]
 struct Page {
     items: Vec<Item>,
+    total: usize,
+}
+
+/// One look at a manager.
+struct Look {
+    /// The workloads that are unknown; all others are known.
+    unknown: Vec<Item>,
+    /// Some workloads.
+    some: Page,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,6 +85,8 @@ pub(crate) struct Findings {
     pub(crate) missing: usize,
     /// Values that were wrong.
     pub(crate) wrong: Vec<String>,
+    /// Values that were held against the truth.
+    pub(crate) values: usize,
     /// Looks, and the longest time between two at one manager: what is seen is not sharper than that.
     pub(crate) looks: usize,
     pub(crate) blink: Duration,
@@ -90,25 +106,26 @@ pub(crate) struct Watching {
     seen: Arc<Mutex<Seen>>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    _thread: OwnRuntime,
 }
 
 impl Watching {
     /// Begins to look at these managers' REST APIs; workload N is called `workload-N`.
-    pub(crate) fn start(apis: &[String], workloads: usize) -> Self {
+    pub(crate) fn start(apis: &[String], workloads: usize) -> Result<Self> {
         let seen = Seen {
             watched: vec![vec![Watched::default(); workloads]; apis.len()],
             excused: vec![false; apis.len()],
             findings: Findings::default(),
         };
-        let watching =
-            Self { seen: Arc::new(Mutex::new(seen)), stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let thread = OwnRuntime::new("watching", 1)?;
+        let (seen, stop, tasks) = (Arc::new(Mutex::new(seen)), CancellationToken::new(), TaskTracker::new());
         for (manager, api) in apis.iter().enumerate() {
-            let (seen, stop, api) = (watching.seen.clone(), watching.stop.clone(), api.clone());
-            watching.tasks.spawn(async move {
+            let (seen, stop, api) = (seen.clone(), stop.clone(), api.clone());
+            thread.spawn(tasks.track_future(async move {
                 stop.run_until_cancelled(watch(manager, &api, workloads, &seen)).await;
-            });
+            }));
         }
-        watching
+        Ok(Self { seen, stop, tasks, _thread: thread })
     }
 
     /// This manager is about to be killed or frozen: what it says does not count until [`Watching::count_again`].
@@ -166,7 +183,7 @@ async fn watch(manager: usize, api: &str, workloads: usize, seen: &Mutex<Seen>) 
     let mut last: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        let page = match tokio::time::timeout(PATIENCE, look(&mut connection, api, offset)).await {
+        let look = match tokio::time::timeout(PATIENCE, look(&mut connection, api, workloads, offset)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(anyhow::anyhow!("no answer within {PATIENCE:?}")),
         };
@@ -180,11 +197,9 @@ async fn watch(manager: usize, api: &str, workloads: usize, seen: &Mutex<Seen>) 
         last = Some(now);
         seen.findings.looks += 1;
         seen.findings.blink = seen.findings.blink.max(blink);
-        match page {
-            Ok(page) => {
-                for item in page.items {
-                    seen.take(manager, &item, now);
-                }
+        match look {
+            Ok(look) => {
+                seen.take(manager, &look, now);
                 offset = if offset + PAGE < workloads { offset + PAGE } else { 0 };
             }
             Err(error) => {
@@ -195,39 +210,91 @@ async fn watch(manager: usize, api: &str, workloads: usize, seen: &Mutex<Seen>) 
     }
 }
 
-async fn look(connection: &mut Option<Connection>, api: &str, offset: usize) -> Result<Page> {
+async fn look(connection: &mut Option<Connection>, api: &str, workloads: usize, offset: usize) -> Result<Look> {
     let connection = match connection {
         Some(connection) => connection,
         None => connection.insert(Connection::open(api).await?),
     };
-    let reply = connection.get(api, &format!("/api/v1/workloads?limit={PAGE}&offset={offset}")).await?;
-    serde_json::from_str(&reply.body).with_context(|| format!("{}: {:.200}", reply.status, reply.body))
+    let mut page = async |which: String| -> Result<Page> {
+        let reply = connection.get(api, &format!("/api/v1/workloads?{which}")).await?;
+        serde_json::from_str(&reply.body).with_context(|| format!("{}: {:.200}", reply.status, reply.body))
+    };
+    if workloads <= ALL_VALUES_UP_TO {
+        let mut some = page(format!("limit={ALL}")).await?;
+        let (known, unknown) = some.items.into_iter().partition(|item| item.told.is_some());
+        some.items = known;
+        return Ok(Look { unknown, some });
+    }
+    let unknown = page(format!("known=false&limit={ALL}")).await?.items;
+    Ok(Look { unknown, some: page(format!("limit={PAGE}&offset={offset}")).await? })
 }
 
 impl Seen {
-    fn take(&mut self, manager: usize, item: &Item, now: Instant) {
-        let Some(workload) = item.name.strip_prefix("workload-").and_then(|number| number.parse::<usize>().ok()) else {
-            return self.findings.wrong.push(format!("nobody knows {}", item.name));
-        };
-        let watched = &mut self.watched[manager][workload];
-        let Some(told) = &item.told else {
-            // Before its first value there is none to miss.
-            if watched.told.is_some() && watched.missing.is_none() {
-                watched.missing = Some(item.unknown_reason.clone().unwrap_or_default());
-                self.findings.missing += 1;
+    /// Takes a look that has come now.
+    fn take(&mut self, manager: usize, look: &Look, now: Instant) {
+        let workloads = self.watched[manager].len();
+        let mut known = vec![true; workloads];
+        if look.some.total != workloads {
+            // It has not read what there is yet, and knows nothing of the others.
+            known.fill(false);
+            for workload in 0..workloads {
+                self.unknown(manager, workload, &format!("the manager knows {} workloads", look.some.total));
             }
-            return;
-        };
-        if let (Some(before), Some(said)) = (watched.told, watched.missing.take())
+        }
+        for item in &look.unknown {
+            let Some(workload) = self.number(item) else { continue };
+            known[workload] = false;
+            self.unknown(manager, workload, item.unknown_reason.as_deref().unwrap_or_default());
+        }
+        for item in look.some.items.iter() {
+            let Some(workload) = self.number(item) else { continue };
+            match &item.told {
+                // The first value since it counts may be of a window that has not filled.
+                Some(told) if known[workload] && self.watched[manager][workload].told.is_some() => {
+                    self.judge(manager, workload, told);
+                }
+                Some(_) => {}
+                None => {
+                    known[workload] = false;
+                    self.unknown(manager, workload, item.unknown_reason.as_deref().unwrap_or_default());
+                }
+            }
+        }
+        for workload in (0..workloads).filter(|workload| known[*workload]) {
+            self.known(manager, workload, now);
+        }
+    }
+
+    fn number(&mut self, item: &Item) -> Option<usize> {
+        let number = item.name.strip_prefix("workload-").and_then(|number| number.parse::<usize>().ok());
+        let number = number.filter(|number| self.watched.first().is_some_and(|all| *number < all.len()));
+        if number.is_none() {
+            self.findings.wrong.push(format!("nobody knows {}", item.name));
+        }
+        number
+    }
+
+    fn unknown(&mut self, manager: usize, workload: usize, reason: &str) {
+        let watched = &mut self.watched[manager][workload];
+        // Before its first value there is none to miss.
+        if watched.told.is_some() && watched.missing.is_none() {
+            watched.missing = Some(reason.to_owned());
+            self.findings.missing += 1;
+        }
+    }
+
+    fn known(&mut self, manager: usize, workload: usize, now: Instant) {
+        let watched = &mut self.watched[manager][workload];
+        if let (Some(before), Some(said)) = (watched.told.replace(now), watched.missing.take())
             && now - before > self.findings.gap
         {
             self.findings.gap = now - before;
             self.findings.gap_of = format!("workload {workload} at manager {manager}: {said}");
         }
-        let first = watched.told.replace(now).is_none();
-        if first {
-            return;
-        }
+    }
+
+    fn judge(&mut self, manager: usize, workload: usize, told: &Told) {
+        self.findings.values += 1;
         let (expected, value, rate) = (in_flight(workload) as f64, told.concurrency.value, told.request_rate.value);
         let close = |value: f64, expected: f64| (value - expected).abs() <= expected * 0.1 + 0.01;
         if !close(value, expected) || !close(rate, RATE as f64) || !told.activity.active {

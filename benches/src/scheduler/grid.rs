@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use plimsoll_scheduler::plan::Plan;
-use plimsoll_scheduler::solve::{CollectorState, Problem, Solution, solve};
+use plimsoll_scheduler::solve::{CollectorState, DEAD_BAND_PERCENT, Problem, Solution, solve};
 
 use super::fleet::{Fleet, Loads};
 use super::peers::{Assignor, ConsistentHash, LeastWeighted};
@@ -256,19 +256,43 @@ impl<'a> Judged<'a> {
             // Who joins must get a fair share; where topics differ, the number that makes it up depends on who gives which.
             Case::Join(count) => {
                 let load = self.fair_share() * count as f64;
-                let lightest = self.problem.topics.iter().map(|topic| topic.load).fold(f64::INFINITY, f64::min);
+                let lightest = self.lightest();
                 (if lightest == self.hottest_topic { (load / lightest).floor() } else { 0.0 }, load)
             }
-            // What the lost ones had must go.
-            Case::Leave(_) => {
-                let lost = self.problem.collectors.iter().filter(|info| info.state == CollectorState::Lost);
-                let lost: BTreeSet<&String> = lost.map(|info| &info.id).collect();
-                let had = |name: &String| before.get(name).is_some_and(|owner| lost.contains(owner));
-                let topics = self.problem.topics.iter().filter(|topic| had(&topic.spec.topic));
-                topics.fold((0.0, 0.0), |(count, load), topic| (count + 1.0, load + topic.load))
-            }
+            Case::Leave(_) => self.least_to_leave(before),
             Case::Full | Case::Stable | Case::Added => (0.0, 0.0),
         }
+    }
+
+    /// What the lost ones had must go. Where one of its topics is more than the room that the band leaves on the least loaded of those that
+    /// stay, the rest of it, or all that such a one has, must make way at least, in pieces no larger than that room: a larger one
+    /// would have others make way in turn. (Where every topic is larger than that, the band is out of reach, and one piece is counted.) Who moves
+    /// less than this leaves the fleet outside the band.
+    fn least_to_leave(&self, before: &Owners) -> (f64, f64) {
+        let lost = self.problem.collectors.iter().filter(|info| info.state == CollectorState::Lost);
+        let lost: BTreeSet<&String> = lost.map(|info| &info.id).collect();
+        let stays = self.problem.collectors.iter().filter(|info| !lost.contains(&info.id));
+        let mut carried: BTreeMap<&String, f64> = stays.map(|info| (&info.id, 0.0)).collect();
+        let mut homeless = Vec::new();
+        for topic in &self.problem.topics {
+            let Some(owner) = before.get(&topic.spec.topic) else { continue };
+            match carried.get_mut(owner) {
+                Some(carried) => *carried += topic.load,
+                None => homeless.push(topic.load),
+            }
+        }
+        let coldest = carried.values().copied().fold(f64::INFINITY, f64::min);
+        let room = (self.fair_share() * (1.0 + DEAD_BAND_PERCENT as f64 / 100.0) - coldest).max(0.0);
+        let lightest = self.lightest();
+        homeless.into_iter().fold((0.0, 0.0), |(count, moved), load| {
+            let makes_way = (load - room).clamp(0.0, coldest);
+            let pieces = if lightest <= room { (makes_way / room).ceil() } else { f64::from(makes_way > 0.0) };
+            (count + 1.0 + pieces, moved + load + makes_way)
+        })
+    }
+
+    fn lightest(&self) -> f64 {
+        self.problem.topics.iter().map(|topic| topic.load).fold(f64::INFINITY, f64::min)
     }
 
     /// The mean of what can be shared: a topic that alone is more than the mean has a collector for itself.

@@ -15,7 +15,8 @@ pub struct CollectorView {
     /// Which provider it serves.
     pub provider: Option<String>,
     /// `ready`; `joining` (nothing heard yet); `silent` (for 3 s); `lost` (for 5 s, or it has said goodbye); `lagging` behind the
-    /// log; `leaving` (it is about to stop); `held-off` (it has failed and must be well for a while); `cordoned`; `draining`.
+    /// log; `leaving` (it is about to stop); `held-off` (it has failed and must be well for a while); `retiring` (fewer are enough, and it is emptied; only the manager that leads
+    /// knows); `cordoned`; `draining`.
     pub state: String,
     /// Why it is seen in that state.
     #[serde(default)]
@@ -27,7 +28,7 @@ pub struct CollectorView {
     pub topics: usize,
     /// See `topics`.
     pub incoming: usize,
-    /// Frames a second over its topics.
+    /// What its topics weigh together: see a topic's `load`.
     pub load: f64,
     /// Seconds since everything that was then in the log had been read.
     pub lag_seconds: f64,

@@ -30,7 +30,7 @@ pub struct TopicView {
     /// Whether it wants a collector of its own.
     #[serde(default)]
     pub dedicated: bool,
-    /// Frames a second.
+    /// What it weighs in planning: frames a second, with a small addition for their bytes, and for being there.
     pub load: f64,
     /// Why it is where it is.
     pub reason: Option<String>,

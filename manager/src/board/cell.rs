@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::link::{Link, SILENCE};
-use super::load::LoadMeter;
+use super::load::{Load, LoadMeter};
 
 /// Why a workload's values can't be told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,9 +146,9 @@ impl Cell {
         self.active_until.lock().borrow().is_some_and(|until| until > Instant::now())
     }
 
-    /// Frames a second.
+    /// What is read of it in a second.
     #[must_use]
-    pub fn frames_per_second(&self) -> f64 {
+    pub fn load(&self) -> Load {
         self.load.lock().now(Instant::now())
     }
 

@@ -132,7 +132,7 @@ pub struct Verdict {
 }
 
 /// What is remembered of a collector between two looks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Record {
     incarnation: u64,
     /// It was lost or lagging at the last look.
@@ -148,7 +148,7 @@ struct Record {
 }
 
 /// All collectors' health.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Health {
     records: BTreeMap<CollectorId, Record>,
 }

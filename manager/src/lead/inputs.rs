@@ -20,9 +20,6 @@ use super::wishes::is_wanted;
 use crate::board::Board;
 use crate::catalogue::Catalogue;
 
-/// An idle topic weighs this, in frames a second: reading it costs something too.
-const IDLE_WEIGHT: f64 = 0.1;
-
 /// All that a plan follows from, but for the topics' measured loads.
 #[derive(Debug, Clone)]
 pub struct Inputs {
@@ -41,13 +38,26 @@ pub struct Inputs {
 impl Inputs {
     /// Whether a plan made of these would be made of the same, loads apart.
     pub fn same_as(&self, other: &Self) -> bool {
+        self.same_but_for_collectors(other) && self.collectors == other.collectors
+    }
+
+    /// Whether nothing but who reports topics warm could be different, loads apart: moves are over, and nothing is in haste.
+    pub fn same_but_for_warmth(&self, other: &Self) -> bool {
+        let same = |(one, other): (&CollectorInfo, &CollectorInfo)| {
+            one.id == other.id && one.provider == other.provider && one.state == other.state
+        };
+        self.same_but_for_collectors(other)
+            && self.collectors.len() == other.collectors.len()
+            && self.collectors.iter().zip(&other.collectors).all(same)
+    }
+
+    fn same_but_for_collectors(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.catalogue, &other.catalogue)
             && self.wishes.revision == other.wishes.revision
             && self.revision == other.revision
             && self.retired == other.retired
             && self.policy == other.policy
             && self.rebalance == other.rebalance
-            && self.collectors == other.collectors
     }
 
     /// The problem, whole. It takes time in proportion to the topics: not for a thread that serves others.
@@ -55,7 +65,7 @@ impl Inputs {
         let directives = &self.wishes.directives;
         let topic = |name: &str, windows: (Duration, Duration), provider: &str| {
             let spec = AssignedTopic { topic: name.to_owned(), concurrency_window: windows.0, rate_window: windows.1 };
-            let load = IDLE_WEIGHT + board.cell(&Topic::from(name)).frames_per_second();
+            let load = board.cell(&Topic::from(name)).load().weight();
             TopicLoad {
                 pinned: directives.pins.get(name).cloned(),
                 dedicated: directives.registered.get(name).is_some_and(|registered| registered.dedicated),

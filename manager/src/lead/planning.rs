@@ -1,6 +1,6 @@
 //! The loop that looks, plans, and commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ use super::wishes::Wishes;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks at least: events come in swarms.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Between two plans that follow from nothing but topics that have become warm. They become so one after the other, and each plan is
+/// written whole for every collector that it concerns; who waits to be released answers meanwhile.
+const HAND_OVERS_EVERY: Duration = Duration::from_millis(250);
 /// Between two plans that follow from nothing but shifted loads.
 const LOADS_EVERY: Duration = Duration::from_secs(5);
 /// More moves than this in one plan are not worth a line each.
@@ -69,7 +72,8 @@ impl<'a> Planning<'a> {
             wishes,
             scaling,
             memory: Memory::default(),
-            health: Health::default(),
+            // A collector that flaps does not begin anew because another manager leads.
+            health: leader.health.lock().clone(),
             verdicts: BTreeMap::new(),
             arrivals: Arrivals::default(),
             rebalances: Rebalances { done: wishes.now().directives.rebalances },
@@ -157,7 +161,11 @@ impl<'a> Planning<'a> {
             revision: current.revision,
             retired: self.topic_life.version(),
         };
-        let known = |(planned, at): &(Inputs, Instant)| planned.same_as(&inputs) && now - *at < LOADS_EVERY;
+        let known = |(planned, at): &(Inputs, Instant)| {
+            let since = now - *at;
+            (since < LOADS_EVERY && planned.same_as(&inputs))
+                || (since < HAND_OVERS_EVERY && planned.same_but_for_warmth(&inputs))
+        };
         if self.planned.as_ref().is_some_and(known) {
             return Ok(current);
         }
@@ -169,12 +177,14 @@ impl<'a> Planning<'a> {
         let metrics = &self.leader.metrics;
         let (board, topic_life, scaling) = (self.leader.board.clone(), self.topic_life.clone(), self.scaling.clone());
         let (made_of, plan, mut memory) = (inputs.clone(), current.plan.clone(), std::mem::take(&mut self.memory));
+        let leaving = self.verdicts.iter().filter(|(_, verdict)| verdict.state == State::Leaving);
+        let stopping: BTreeSet<CollectorId> = leaving.map(|(id, _)| id.clone()).collect();
         let (solution, took, wanted, memory) = off_the_worker(move || {
             let problem = inputs.problem(&board, &topic_life, &plan);
             let started = Instant::now();
             let solution = solve(&problem, &plan);
             let took = started.elapsed();
-            let wanted = scaling.decide(&problem, &solution, &mut memory);
+            let wanted = scaling.decide(&problem, &solution, &stopping, &mut memory);
             (solution, took, wanted, memory)
         })
         .await;
@@ -251,6 +261,9 @@ impl<'a> Planning<'a> {
         generation: u64,
     ) {
         let retiring = self.scaling.retiring();
+        if **self.leader.retiring.load() != retiring {
+            self.leader.retiring.store(Arc::new(retiring.clone()));
+        }
         let seen = inputs::seen(&self.leader.board, members, wishes, kind, &retiring);
         let verdicts = self.health.judge(now, self.awake.since(now), &seen);
         for state in State::ALL {

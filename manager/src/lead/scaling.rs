@@ -57,11 +57,17 @@ impl Scaling {
     }
 
     /// Decides after a plan has been made; to be called off the async workers, since it looks at all topics. What is remembered stays with
-    /// whoever plans. Gives how many are wanted, by provider.
-    pub fn decide(&self, problem: &Problem, solution: &Solution, memory: &mut Memory) -> BTreeMap<String, usize> {
+    /// whoever plans; `stopping` are those that have said that they are about to stop. Gives how many are wanted, by provider.
+    pub fn decide(
+        &self,
+        problem: &Problem,
+        solution: &Solution,
+        stopping: &BTreeSet<CollectorId>,
+        memory: &mut Memory,
+    ) -> BTreeMap<String, usize> {
         let sizes = self.state.lock().sizes.clone();
-        let Some(sizes) = sizes else { return self.advise(problem, solution) };
-        let seen = scale::Seen { problem, solution, sizes: &sizes, now: self.began.elapsed() };
+        let Some(sizes) = sizes else { return self.advise(problem) };
+        let seen = scale::Seen { problem, solution, sizes: &sizes, stopping, now: self.began.elapsed() };
         let decided = scale::scale(&seen, &self.settings, memory);
         let wanted = |scaled: &Scaled| Wanted { collectors: scaled.collectors, because: scaled.why.to_string() };
         let mut state = self.state.lock();
@@ -76,12 +82,13 @@ impl Scaling {
     }
 
     /// Says once when more are wanted than somebody else has started.
-    fn advise(&self, problem: &Problem, solution: &Solution) -> BTreeMap<String, usize> {
+    fn advise(&self, problem: &Problem) -> BTreeMap<String, usize> {
         if self.fleet.kind() != "static" {
             return BTreeMap::new();
         }
+        let needed = scale::needed(problem, &self.settings);
         let mut state = self.state.lock();
-        for (provider, &collectors) in &solution.wanted {
+        for (provider, &collectors) in &needed {
             let there = problem.collectors.iter().filter(|info| info.state != CollectorState::Lost);
             let there = there.filter(|info| provider.is_empty() || info.provider == *provider).count();
             let because = format!("{there} of {collectors} collectors are there");
@@ -99,8 +106,8 @@ impl Scaling {
                 state.wanted.insert(provider.clone(), wanted);
             }
         }
-        state.wanted.retain(|provider, _| solution.wanted.contains_key(provider));
-        solution.wanted.clone()
+        state.wanted.retain(|provider, _| needed.contains_key(provider));
+        needed
     }
 
     /// Asks the fleet for what is wanted, for as long as it is polled.

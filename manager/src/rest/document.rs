@@ -19,100 +19,52 @@ use super::Rest;
 use super::{collectors, events, explain, policy, probes, reads, rebalance, topics, trial};
 use crate::api::Problem;
 
-/// What every call may be answered.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "read by utoipa only")]
-pub enum Everywhere {
-    #[response(
-        status = 401,
-        description = "The token is missing or not known.",
-        content_type = "application/problem+json"
-    )]
-    NoToken(Problem),
-    #[response(
-        status = 403,
-        description = "The role is not enough, or a page of another site asks.",
-        content_type = "application/problem+json"
-    )]
-    NotAllowed(Problem),
-    #[response(
-        status = 421,
-        description = "The API listens on loopback and was asked under another name.",
-        content_type = "application/problem+json"
-    )]
-    Misdirected(Problem),
-    #[response(
-        status = 429,
-        description = "Too much was asked, or too many wrong tokens were shown; `Retry-After` says when to try again.",
-        content_type = "application/problem+json"
-    )]
-    TooMany(Problem),
+/// Errors that calls have in common: each a status, and what it means there.
+macro_rules! errors {
+    ($($(#[$what:meta])* $set:ident { $($name:ident $status:tt $means:tt)* })*) => { $(
+        $(#[$what])*
+        #[derive(IntoResponses)]
+        #[expect(dead_code, reason = "read by utoipa only")]
+        pub enum $set {
+            $(
+                #[response(status = $status, description = $means, content_type = "application/problem+json")]
+                $name(Problem),
+            )*
+        }
+    )* };
 }
 
-/// What a call about one thing may be answered.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "read by utoipa only")]
-pub enum NoSuch {
-    #[response(status = 404, description = "It is not known.", content_type = "application/problem+json")]
-    NotFound(Problem),
-}
-
-/// What a call with parameters may be answered.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "read by utoipa only")]
-pub enum BadQuery {
-    #[response(
-        status = 400,
-        description = "A parameter is not known, or its value is wrong.",
-        content_type = "application/problem+json"
-    )]
-    BadRequest(Problem),
-}
-
-/// What a call that changes something may be answered.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "read by utoipa only")]
-pub enum Written {
-    #[response(
-        status = 415,
-        description = "The content type is not JSON. A POST without a body says it too.",
-        content_type = "application/problem+json"
-    )]
-    NotJson(Problem),
-    #[response(
-        status = 503,
-        description = "The store is away; the detail says whether anything was changed.",
-        content_type = "application/problem+json"
-    )]
-    StoreAway(Problem),
-}
-
-/// What a call that takes a body may be answered.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "read by utoipa only")]
-pub enum Taken {
-    #[response(status = 400, description = "The body is no JSON.", content_type = "application/problem+json")]
-    NoJson(Problem),
-    #[response(status = 413, description = "The body is too long.", content_type = "application/problem+json")]
-    TooLong(Problem),
-    #[response(
-        status = 422,
-        description = "A field is missing, not known, or wrong: `errors` names it. Nothing was changed.",
-        content_type = "application/problem+json"
-    )]
-    BadField(Problem),
-}
-
-/// What a call guarded by `If-Match` may be answered.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "read by utoipa only")]
-pub enum Stale {
-    #[response(
-        status = 412,
-        description = "It has changed since it was looked at. Nothing was changed.",
-        content_type = "application/problem+json"
-    )]
-    Changed(Problem),
+errors! {
+    /// What every call may be answered.
+    Everywhere {
+        NoToken 401 "The token is missing or not known."
+        NotAllowed 403 "The role is not enough, or a page of another site asks."
+        Misdirected 421 "The API listens on loopback and was asked under another name."
+        TooMany 429 "Too much was asked, or too many wrong tokens were shown; `Retry-After` says when to try again."
+    }
+    /// What a call about one thing may be answered.
+    NoSuch {
+        NotFound 404 "It is not known."
+    }
+    /// What a call with parameters may be answered.
+    BadQuery {
+        BadRequest 400 "A parameter is not known, or its value is wrong."
+    }
+    /// What a call that changes something may be answered.
+    Written {
+        NotJson 415 "The content type is not JSON. A POST without a body says it too."
+        StoreAway 503 "The store is away; the detail says whether anything was changed."
+    }
+    /// What a call that takes a body may be answered.
+    Taken {
+        NoJson 400 "The body is no JSON."
+        TooLong 413 "The body is too long."
+        BadField 422 "A field is missing, not known, or wrong: `errors` names it. Nothing was changed."
+    }
+    /// What a call guarded by `If-Match` may be answered.
+    Stale {
+        Changed 412 "It has changed since it was looked at. Nothing was changed."
+    }
 }
 
 #[derive(OpenApi)]

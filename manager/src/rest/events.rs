@@ -33,6 +33,26 @@ const SUBJECTS: [&str; 1] = ["decisions"];
 pub struct EventsAsked {
     /// Subjects, separated by commas: `decisions`, which is what comes if unsaid.
     pub topics: Option<String>,
+    /// Only what is about this topic.
+    pub topic: Option<String>,
+    /// Only what is about this collector.
+    pub collector: Option<String>,
+    /// Only what is of this kind: `move`, `arrived`, `collector`, `scale`, `topic`.
+    pub kind: Option<String>,
+}
+
+/// Which decisions are told.
+struct Wanted {
+    topic: Option<String>,
+    collector: Option<String>,
+    kind: Option<String>,
+}
+
+impl Wanted {
+    fn has(&self, decision: &Decision) -> bool {
+        is(self.kind.as_ref(), kind(&decision.what))
+            && is_about(&decision.what, self.topic.as_ref(), self.collector.as_ref())
+    }
 }
 
 /// Which decisions.
@@ -78,21 +98,27 @@ pub async fn events(
         Some(Some(sequence)) => (sequence, false),
         Some(None) => (0, true),
     };
-    let (known, coming) = rest.decisions.listen(after);
+    let (mut known, coming) = rest.decisions.listen(after);
+    let wanted = Wanted { topic: asked.topic, collector: asked.collector, kind: asked.kind };
+    known.retain(|decision| wanted.has(decision));
+    let wanted = Arc::new(wanted);
     let reset = reset.then(|| Event::default().event("reset").data("{}"));
     let (of_known, of_coming) = (run.clone(), run);
     let known = stream::iter(known).map(move |decision| event(&of_known, &decision));
     let coming = stream::unfold(coming, move |mut coming| {
-        let run = of_coming.clone();
+        let (run, wanted) = (of_coming.clone(), wanted.clone());
         async move {
-            let event = match coming.recv().await {
-                Ok(decision) => event(&run, &decision),
-                Err(RecvError::Lagged(missed)) => {
-                    Event::default().event("missed").data(format!("{{\"missed\":{missed}}}"))
-                }
-                Err(RecvError::Closed) => return None,
-            };
-            Some((event, coming))
+            loop {
+                let event = match coming.recv().await {
+                    Ok(decision) if wanted.has(&decision) => event(&run, &decision),
+                    Ok(_) => continue,
+                    Err(RecvError::Lagged(missed)) => {
+                        Event::default().event("missed").data(format!("{{\"missed\":{missed}}}"))
+                    }
+                    Err(RecvError::Closed) => return None,
+                };
+                return Some((event, coming));
+            }
         }
     });
     let all = stream::iter(reset).chain(known).chain(coming).map(Ok);
@@ -144,10 +170,8 @@ fn is_about(what: &What, topic: Option<&String>, collector: Option<&String>) -> 
 #[utoipa::path(get, path = "/api/v1/decisions", tag = "events", params(DecisionsAsked),
     responses((status = 200, description = "A page of them.", body = Page<Decision>), BadQuery, Everywhere))]
 pub async fn decisions(State(rest): Shown, Asked(asked): Asked<DecisionsAsked>) -> Json<Page<Decision>> {
-    let wanted = |decision: &Decision| {
-        is(asked.kind.as_ref(), kind(&decision.what))
-            && is_about(&decision.what, asked.topic.as_ref(), asked.collector.as_ref())
-    };
     let part = Part { limit: asked.limit, offset: asked.offset };
-    part.of(rest.decisions.last(usize::MAX, wanted).into_iter(), |decision| Decision::clone(&decision))
+    let wanted = Wanted { topic: asked.topic, collector: asked.collector, kind: asked.kind };
+    let last = rest.decisions.last(usize::MAX, |decision| wanted.has(decision));
+    part.of(last.into_iter(), |decision| Decision::clone(&decision))
 }

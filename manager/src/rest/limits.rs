@@ -51,9 +51,7 @@ impl<K: Hash + Eq + Clone> Limits<K> {
     /// How long it takes until there is one again.
     pub fn take(&self, client: &K) -> Result<(), Duration> {
         self.with(client, |bucket| {
-            if bucket.tokens < 1.0 {
-                return Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second));
-            }
+            self.has_one(bucket)?;
             bucket.tokens -= 1.0;
             Ok(())
         })
@@ -64,12 +62,14 @@ impl<K: Hash + Eq + Clone> Limits<K> {
     /// # Errors
     /// How long it takes until there is.
     pub fn look(&self, client: &K) -> Result<(), Duration> {
-        self.with(client, |bucket| {
-            if bucket.tokens < 1.0 {
-                return Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second));
-            }
-            Ok(())
-        })
+        self.with(client, |bucket| self.has_one(bucket))
+    }
+
+    fn has_one(&self, bucket: &Bucket) -> Result<(), Duration> {
+        if bucket.tokens < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second));
+        }
+        Ok(())
     }
 
     fn with<T>(&self, client: &K, act: impl FnOnce(&mut Bucket) -> T) -> T {

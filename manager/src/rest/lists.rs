@@ -6,6 +6,7 @@ use utoipa::IntoParams;
 
 use super::failure::Failure;
 use crate::api::{Page, TopicState};
+use crate::lead::health::State;
 
 /// Items of a page, unless the caller asks for fewer or more.
 const PAGE: usize = 500;
@@ -99,10 +100,19 @@ pub struct CollectorsAsked {
 }
 
 /// A topic's state by its name.
-pub fn state(text: &str) -> Result<TopicState, Failure> {
-    TopicState::ALL.into_iter().find(|state| state.to_string() == text).ok_or_else(|| {
-        let all: Vec<String> = TopicState::ALL.iter().map(ToString::to_string).collect();
-        Failure::bad_request(format!("no topic is ever in the state {text:?}: there are {}", all.join(", ")))
+pub fn topic_state(text: &str) -> Result<TopicState, Failure> {
+    by_name("topic", &TopicState::ALL, ToString::to_string, text)
+}
+
+/// A collector's state by its name.
+pub fn collector_state(text: &str) -> Result<State, Failure> {
+    by_name("collector", &State::ALL, |state| state.name().to_owned(), text)
+}
+
+fn by_name<S: Copy>(of: &str, all: &[S], name: impl Fn(&S) -> String, text: &str) -> Result<S, Failure> {
+    all.iter().copied().find(|state| name(state) == text).ok_or_else(|| {
+        let all: Vec<String> = all.iter().map(name).collect();
+        Failure::bad_request(format!("no {of} is ever in the state {text:?}: there are {}", all.join(", ")))
     })
 }
 

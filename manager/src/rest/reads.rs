@@ -14,6 +14,7 @@ use super::known::Known;
 use super::lists::{self, CollectorsAsked, Part, TopicsAsked, WorkloadsAsked, has, is};
 use super::views;
 use crate::api::{AssignmentView, CollectorView, Page, TopicView, WorkloadView};
+use crate::lead::health;
 
 /// Every workload with its live values, and what KEDA is told; by namespace, then name.
 #[utoipa::path(get, path = "/api/v1/workloads", tag = "workloads", params(WorkloadsAsked),
@@ -52,7 +53,7 @@ pub async fn workload(
     responses((status = 200, description = "A page of them.", body = Page<TopicView>), BadQuery, Everywhere))]
 pub async fn topics(State(rest): Shown, Asked(asked): Asked<TopicsAsked>) -> Result<Json<Page<TopicView>>, Failure> {
     let known = Known::now(&rest);
-    let state = asked.state.as_deref().map(lists::state).transpose()?;
+    let state = asked.state.as_deref().map(lists::topic_state).transpose()?;
     let wanted = known.topics().filter(|topic| {
         if asked.takes_all() {
             // Looking things up for each of a hundred thousand is most of the work.
@@ -88,15 +89,16 @@ pub fn no_topic(topic: &str) -> Failure {
 /// The collectors, by name: state, provider, topics, load, lag.
 #[utoipa::path(get, path = "/api/v1/collectors", tag = "collectors", params(CollectorsAsked),
     responses((status = 200, description = "A page of them.", body = Page<CollectorView>), BadQuery, Everywhere))]
-pub async fn collectors(State(rest): Shown, Asked(asked): Asked<CollectorsAsked>) -> Response {
+pub async fn collectors(State(rest): Shown, Asked(asked): Asked<CollectorsAsked>) -> Result<Response, Failure> {
+    let state = asked.state.as_deref().map(lists::collector_state).transpose()?.map(health::State::name);
     let all = views::collectors(&rest, &Known::now(&rest));
     let wanted = all.into_iter().filter(|one| {
         asked.provider.as_ref().is_none_or(|provider| one.provider.as_ref() == Some(provider))
-            && is(asked.state.as_ref(), &one.state)
+            && state.is_none_or(|state| one.state == state)
             && has(asked.q.as_ref(), &one.id)
     });
     let part = Part { limit: asked.limit, offset: asked.offset };
-    part.of(wanted, |one| one).into_response()
+    Ok(part.of(wanted, |one| one).into_response())
 }
 
 /// One collector.

@@ -5,15 +5,17 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use plimsoll_scheduler::directives::RegisteredTopic;
+use plimsoll_scheduler::policy::PolicyKind;
 use plimsoll_wire::topic::WorkloadId;
 
-use super::Shown;
 use super::body::Body;
 use super::change::change;
 use super::document::{Everywhere, NoSuch, Taken, Written};
 use super::failure::Failure;
+use super::known::Known;
 use super::reads::{no_collector, no_topic};
 use super::views::About;
+use super::{Rest, Shown, policy};
 use crate::api::{NewTopic, Pin, TopicView};
 
 /// A provider's name is a label, as Kubernetes has them.
@@ -23,7 +25,7 @@ const PROVIDER_LEN: usize = 63;
 #[utoipa::path(post, path = "/api/v1/topics", tag = "topics", request_body = NewTopic, security(("token" = [])),
     responses(
         (status = 201, description = "It is registered.", body = TopicView, headers(("Location" = String, description = "Where it is."))),
-        (status = 409, description = "It is there already, by a resource or by hand.", body = crate::api::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is there already, by a resource or by hand; or no fleet can serve its provider.", body = crate::api::Problem, content_type = "application/problem+json"),
         Taken, Written, Everywhere,
     ))]
 pub async fn add(State(rest): Shown, Body(new): Body<NewTopic>) -> Result<impl IntoResponse, Failure> {
@@ -33,6 +35,7 @@ pub async fn add(State(rest): Shown, Body(new): Body<NewTopic>) -> Result<impl I
         let reason = format!("{:?} is no label: lower-case letters, digits and '-', 63 at most", new.provider);
         return Err(Failure::field("provider", reason));
     }
+    servable(&rest, &new.provider).await?;
     let topic = workload.topic();
     let (known, ()) = change(&rest, |known, wanted| {
         if known.catalogue.of_topic(&topic).is_some() {
@@ -55,6 +58,25 @@ pub async fn add(State(rest): Shown, Body(new): Body<NewTopic>) -> Result<impl I
     .await?;
     let view = About::new(&known, &topic).view(&rest);
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/topics/{topic}"))], Json(view)))
+}
+
+/// Where each provider has collectors of its own, a topic of one that has none, and gets none, would never be read.
+async fn servable(rest: &Rest, provider: &str) -> Result<(), Failure> {
+    let known = Known::now(rest);
+    let any = policy::in_force(rest, &known).kind == PolicyKind::MaxPerHost;
+    if any || known.members.values().any(|member| member.provider == provider) {
+        return Ok(());
+    }
+    match rest.fleet.can_serve(provider).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::conflict(format!(
+            "no fleet can serve provider {provider}: none of its collectors is registered, the policy is per-provider, and the {} fleet \
+             starts none; start one with --provider {provider} first; nothing was changed",
+            rest.fleet.kind()
+        ))),
+        // It may well be; what the leader finds later is told by the topic's state.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Deletes a topic that was registered by hand, or whose workload is gone. One that a resource describes would only be made anew:

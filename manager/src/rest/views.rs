@@ -162,7 +162,7 @@ impl<'a> About<'a> {
             state: self.state(rest),
             registered: self.registered.is_some(),
             dedicated: self.registered.is_some_and(|registered| registered.dedicated),
-            load: rest.board.cell(&self.topic.into()).frames_per_second(),
+            load: rest.board.cell(&self.topic.into()).load().weight(),
             reason: self.placed.map(|placed| placed.reason.clone()),
         }
     }
@@ -212,7 +212,7 @@ pub fn collectors(rest: &Rest, known: &Known) -> Vec<CollectorView> {
         };
         if let Some(at) = at(&views, &placed.placement.owner) {
             views[at].topics += 1;
-            views[at].load += rest.board.cell(&topic.as_str().into()).frames_per_second();
+            views[at].load += rest.board.cell(&topic.as_str().into()).load().weight();
         }
         if let Some(at) = at(&views, &placed.placement.incoming) {
             views[at].incoming += 1;

@@ -12,7 +12,11 @@ struct Listener {
 
 impl Listener {
     async fn open(scene: &Scene, last: Option<&str>) -> Self {
-        let mut request = reqwest::Client::new().get(format!("http://{}/api/v1/events", scene.address));
+        Self::open_to(scene, "", last).await
+    }
+
+    async fn open_to(scene: &Scene, what: &str, last: Option<&str>) -> Self {
+        let mut request = reqwest::Client::new().get(format!("http://{}/api/v1/events{what}", scene.address));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -55,6 +59,12 @@ async fn what_happens_is_told_and_what_was_missed_comes_first() {
     assert!(!again.text.contains(&format!("id: {first}\n")), "what is known is not told again: {}", again.text);
     assert!(!again.text.contains("event: reset"), "{}", again.text);
 
+    // One that asks for some gets those alone: of the past, and of what comes.
+    let mut some = Listener::open_to(&scene, "?collector=c&kind=collector", Some(&first)).await;
+    scene.collector("c").await;
+    some.hears(r#""collector":"c""#).await;
+    assert!(!some.text.contains(r#""collector":"b""#), "{}", some.text);
+
     let mut stranger = Listener::open(&scene, Some("0123456789abcdef-7")).await;
     stranger.hears("event: reset").await;
     stranger.hears(r#""collector":"a""#).await;
@@ -63,7 +73,7 @@ async fn what_happens_is_told_and_what_was_missed_comes_first() {
     assert_eq!(newest["items"][0]["collector"], "b", "{newest}");
     assert_eq!(scene.get("/api/v1/decisions?collector=nobody").await.ok(OK)["total"], 0);
     scene.get("/api/v1/events?topics=weather").await.problem(400);
-    // Three streams are open: a manager that stops must not wait for them.
+    // Four streams are open: a manager that stops must not wait for them.
     tokio::time::timeout(Duration::from_secs(8), scene.end()).await.expect("it waited for its listeners");
 }
 

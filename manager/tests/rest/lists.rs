@@ -44,6 +44,8 @@ async fn lists_give_what_is_asked_for() {
     assert_eq!(total("/api/v1/collectors?state=joining").await, 1);
     assert_eq!(total("/api/v1/collectors?state=ready").await, 0);
     assert_eq!(total("/api/v1/collectors?q=b").await, 0);
+    let problem = scene.get("/api/v1/collectors?state=happy").await.problem(400);
+    assert!(problem["detail"].as_str().unwrap().contains("retiring"), "{problem}");
     scene.end().await;
 }
 

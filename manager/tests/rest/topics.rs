@@ -21,6 +21,24 @@ async fn a_topic_is_registered_once_and_deleted_once() {
 }
 
 #[tokio::test]
+async fn a_provider_that_no_fleet_can_serve_is_a_conflict_and_changes_nothing() {
+    let moon = r#"{"workload":"shop/cart","provider":"moon"}"#;
+    let mut scene = Scene::start(&["--policy=per-provider"]).await;
+    let problem = scene.ask("POST", "/api/v1/topics", Some(moon)).await.problem(409);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("moon") && detail.contains("nothing was changed"), "{detail}");
+    assert_eq!(scene.store_directives().await, Default::default());
+    // One of its collectors is there.
+    scene.collector("a").await;
+    scene.ask("POST", "/api/v1/topics", Some(r#"{"workload":"shop/cart","provider":"default"}"#)).await.ok(201);
+    scene.end().await;
+    // Any collector reads it.
+    let scene = Scene::start(&[]).await;
+    scene.ask("POST", "/api/v1/topics", Some(moon)).await.ok(201);
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_topic_that_a_resource_describes_is_the_resources() {
     let scene = Scene::start(&[]).await;
     let problem = scene.ask("DELETE", "/api/v1/topics/plimsoll.shop.web", None).await.problem(409);

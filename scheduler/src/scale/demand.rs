@@ -1,12 +1,12 @@
 //! What a provider's collectors have to carry, and who they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::why::TopicWait;
 use super::{Seen, Settings, Why};
 use crate::plan::CollectorId;
 use crate::policy::{Policy, PolicyKind};
-use crate::solve::{CollectorInfo, CollectorState};
+use crate::solve::{CollectorInfo, CollectorState, Problem};
 
 /// A provider's topics and collectors; all of them under `max-per-host`.
 #[derive(Debug, Default)]
@@ -23,16 +23,16 @@ pub(super) struct Group<'a> {
 }
 
 /// Sorts topics and collectors into groups. One without either counts while the fleet has a size for it.
-pub(super) fn groups<'a>(seen: &Seen<'a>) -> BTreeMap<&'a str, Group<'a>> {
+pub(super) fn groups<'a>(problem: &'a Problem, sizes: &'a BTreeMap<String, usize>) -> BTreeMap<&'a str, Group<'a>> {
     let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
-    let by_provider = seen.problem.policy.kind == PolicyKind::PerProvider;
+    let by_provider = problem.policy.kind == PolicyKind::PerProvider;
     if !by_provider {
         groups.entry("").or_default();
     }
-    for info in &seen.problem.collectors {
+    for info in &problem.collectors {
         groups.entry(if by_provider { &info.provider } else { "" }).or_default().collectors.push(info);
     }
-    for topic in &seen.problem.topics {
+    for topic in &problem.topics {
         let name = if by_provider { topic.provider.as_str() } else { "" };
         let group = match groups.get_mut(name) {
             Some(group) => group,
@@ -44,7 +44,7 @@ pub(super) fn groups<'a>(seen: &Seen<'a>) -> BTreeMap<&'a str, Group<'a>> {
             group.load += topic.load;
         }
     }
-    for (name, size) in seen.sizes {
+    for (name, size) in sizes {
         // Another policy's groups are nobody's: what they should have is not known here.
         if by_provider != name.is_empty() {
             groups.entry(name).or_default().size = *size;
@@ -81,9 +81,11 @@ impl<'a> Group<'a> {
     pub(super) fn missing(
         &self,
         leaving: Option<&CollectorId>,
+        stopping: &BTreeSet<CollectorId>,
         gone: impl Fn(&CollectorId) -> bool,
     ) -> Vec<CollectorId> {
         let carries_nothing = |info: &&&CollectorInfo| match info.state {
+            CollectorState::Draining if stopping.contains(&info.id) => gone(&info.id),
             CollectorState::Draining => leaving != Some(&info.id),
             CollectorState::Lost => gone(&info.id),
             _ => false,

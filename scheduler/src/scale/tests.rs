@@ -18,6 +18,7 @@ struct Fleet {
     /// States other than ready, by ordinal.
     states: BTreeMap<usize, CollectorState>,
     drain: BTreeSet<CollectorId>,
+    stopping: BTreeSet<CollectorId>,
     memory: Memory,
     plan: Plan,
     now: Duration,
@@ -45,6 +46,7 @@ impl Fleet {
             size: 0,
             states: BTreeMap::new(),
             drain: BTreeSet::new(),
+            stopping: BTreeSet::new(),
             memory: Memory::default(),
             plan: Plan::default(),
             now: Duration::ZERO,
@@ -84,7 +86,8 @@ impl Fleet {
         let solution = solve(&problem, &self.plan);
         let group = if self.policy.kind == PolicyKind::PerProvider { "default" } else { "" };
         let sizes = BTreeMap::from([(group.to_owned(), self.size)]);
-        let seen = Seen { problem: &problem, solution: &solution, sizes: &sizes, now: self.now };
+        let stopping = &self.stopping;
+        let seen = Seen { problem: &problem, solution: &solution, sizes: &sizes, stopping, now: self.now };
         let scaled = scale(&seen, &self.settings, &mut self.memory).remove(group).unwrap();
         if let Some(released) = &scaled.release {
             assert_eq!(*released, id(self.size - 1), "only the last one leaves");
@@ -131,6 +134,21 @@ fn headroom_and_load_ask_for_a_collector_before_it_is_needed() {
 }
 
 #[test]
+fn who_runs_collectors_by_hand_is_told_how_many_headroom_and_load_need() {
+    let policy = Policy { max_per_host: 10, max_collectors: 20, ..Policy::default() };
+    let mut fleet = Fleet::new(40, policy);
+    let needed = |fleet: &Fleet| needed(&fleet.problem(), &fleet.settings)[""];
+    assert_eq!(needed(&fleet), 4);
+    fleet.settings.headroom_percent = 20;
+    assert_eq!(needed(&fleet), 5);
+    // Each topic weighs 1.
+    fleet.settings.max_load = Some(6.0);
+    assert_eq!(needed(&fleet), 8);
+    fleet.settings.max_load = Some(0.5);
+    assert_eq!(needed(&fleet), 20, "never more than the policy allows");
+}
+
+#[test]
 fn after_a_quiet_time_the_last_one_is_emptied_and_then_released() {
     let mut fleet = Fleet::new(40, policy(10, 1, 9));
     fleet.tick_for(TICK * 30);
@@ -174,6 +192,21 @@ fn a_lost_collector_is_replaced_after_a_while_and_nothing_leaves_meanwhile() {
     assert_eq!(fleet.size, 5);
     fleet.tick_for(Duration::from_secs(200));
     assert_eq!(fleet.size, 4);
+}
+
+#[test]
+fn a_collector_that_is_about_to_stop_has_time_to_come_back_before_it_is_replaced() {
+    let mut fleet = Fleet::new(38, policy(10, 1, 9));
+    fleet.tick_for(TICK * 30);
+    fleet.states.insert(1, CollectorState::Draining);
+    fleet.stopping.insert(id(1));
+    fleet.tick_for(Duration::from_secs(30));
+    // It has gone, which is no other reason than before.
+    fleet.states.insert(1, CollectorState::Lost);
+    fleet.stopping.clear();
+    fleet.tick_for(Duration::from_secs(30));
+    assert_eq!(fleet.size, 4);
+    assert_eq!(fleet.tick().why, Why::Replaces { collectors: vec![id(1)] });
 }
 
 #[test]

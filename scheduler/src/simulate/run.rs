@@ -137,7 +137,8 @@ impl<'a> Day<'a> {
 
     fn scale(&mut self, problem: &Problem, solution: &Solution, now_s: f64) {
         let sizes = self.collectors.sizes();
-        let seen = Seen { problem, solution, sizes: &sizes, now: Duration::from_secs_f64(now_s) };
+        let (stopping, now) = (BTreeSet::new(), Duration::from_secs_f64(now_s));
+        let seen = Seen { problem, solution, sizes: &sizes, stopping: &stopping, now };
         let decided = scale(&seen, &self.settings, &mut self.memory);
         self.leaving = decided.values().flat_map(|scaled| scaled.drain.iter().cloned()).collect();
         for (group, scaled) in decided {

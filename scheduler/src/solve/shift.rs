@@ -134,13 +134,14 @@ impl<'d, 'a> Shift<'d, 'a> {
         Step::Made
     }
 
-    /// Whether these moves may be in flight beside those that are. One alone always may: else a topic of more than the budget could never move.
+    /// Whether these moves may be in flight beside those that are. Alone they always may: else a topic of more than the budget could never
+    /// move, and two that are more together could never change places.
     fn affordable(&self, moves: &[(usize, usize)]) -> bool {
         let paid = || moves.iter().filter(|&&(topic, to)| !self.is_free(topic, to));
         let (count, weight) =
             paid().fold((0, 0), |(count, weight), &(topic, _)| (count + 1, weight + self.draft.entries[topic].weight));
         let all = self.draft.moving + count;
-        count == 0 || all == 1 || (all <= MOVES_IN_FLIGHT && self.draft.moving_weight + weight <= self.budget)
+        count == 0 || all == count || (all <= MOVES_IN_FLIGHT && self.draft.moving_weight + weight <= self.budget)
     }
 
     /// Whether nobody has to warm up for it: no one reads the topic yet, or the one that gets it is warm.

@@ -94,6 +94,19 @@ fn who_was_lost_must_be_well_for_a_while_and_longer_each_time() {
 }
 
 #[test]
+fn who_leads_from_now_on_goes_on_with_what_it_has_seen_as_a_follower() {
+    let mut follower = World::new();
+    follower.states(&[well("a"), well("b")]);
+    follower.states(&[silent("a", 6), well("b")]);
+    follower.after(HOLD_OFF, &[well("a"), well("b")]);
+    let mut leader = World { health: follower.health.clone(), ..World::new() };
+    leader.now = follower.now;
+    leader.states(&[silent("a", 6), well("b")]);
+    assert_eq!(leader.after(HOLD_OFF, &[well("a"), well("b")])[0], State::HeldOff, "it is the second failure");
+    assert_eq!(leader.after(HOLD_OFF, &[well("a"), well("b")])[0], State::Ready);
+}
+
+#[test]
 fn a_crash_is_a_failure_also_when_the_next_run_comes_at_once() {
     let mut world = World::new();
     world.after(seconds(5), &[well("a"), well("b")]);

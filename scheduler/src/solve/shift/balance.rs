@@ -5,7 +5,7 @@ use super::{Shift, Step};
 /// Swaps are tried for this many of a collector's heaviest topics.
 const SWAPS_TRIED: usize = 64;
 /// With so many of the least loaded collectors.
-const PARTNERS_TRIED: usize = 4;
+const PARTNERS_TRIED: usize = 8;
 /// From this many of the most loaded collectors something is sought for a cold one.
 const DONORS_TRIED: usize = 16;
 
@@ -102,7 +102,9 @@ impl Shift<'_, '_> {
             return Step::Nothing;
         }
         let (fair, even) = (self.fair[self.group(from)], (high - low) / 2);
-        let full = self.band.full(fair);
+        // One that is hot may fill the other beyond that: whatever leaves the hotter of the two cooler is better, and smaller topics that
+        // the other has then go on to the rest.
+        let full = if high > self.band.hot(fair) { u64::MAX } else { self.band.full(fair) };
         // The hotter of the two, afterwards; less than a crumb is not worth two moves.
         let mut best = (high.saturating_sub(self.band.crumb(fair)), None);
         let heavy: Vec<(u64, usize)> = self.movable.of(self.draft, from).descending().take(SWAPS_TRIED).collect();
@@ -120,10 +122,6 @@ impl Shift<'_, '_> {
             }
         }
         let (_, Some((topic, back))) = best else { return Step::Nothing };
-        // Two that are over the budget together can never move, and must not keep all others from moving.
-        if self.draft.entries[topic].weight + self.draft.entries[back].weight > self.budget {
-            return Step::Nothing;
-        }
         if !self.affordable(&[(topic, to), (back, from)]) {
             return Step::OverBudget;
         }
