@@ -51,6 +51,7 @@ contenders:
 tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or PLIMSOLL_CACHE)
 	tools/kafka/fetch
 	tools/etcd/build
+	tools/kubernetes/build
 	tools/h2spec/build
 	interceptor/tests/grpc/build
 	tools/debian-packages curl nghttp2-client python3-prometheus-client

@@ -17,6 +17,7 @@ use crate::{Folder, Port, Process, tools};
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running etcd of one member. Gone when dropped.
+#[derive(Debug)]
 pub struct Etcd {
     process: Process,
     programs: PathBuf,

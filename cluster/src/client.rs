@@ -1,0 +1,126 @@
+//! The client: kube's, over a TLS of our own.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt as _;
+use kube::{Client, Config};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use secrecy::ExposeSecret as _;
+use tower::{BoxError, ServiceBuilder};
+use tracing::warn;
+
+use crate::{AccessError, chain};
+
+/// A connection whose other end has vanished without a word is given up after about 30 s; watches are silent for minutes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// A client. It tries nothing again by itself: whoever calls knows better what, and when, and hurrying a slow server makes it
+/// slower. A service account's token is read again when it is renewed; certificates and keys are read once.
+///
+/// # Errors
+/// Where something that the settings name can't be used.
+pub fn client(config: &Config) -> Result<Client, AccessError> {
+    if let Some(proxy) = &config.proxy_url {
+        warn!("the API server is reached directly: the proxy {proxy} is not used");
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE / KEEPALIVE_RETRIES));
+    connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls(config)?).https_or_http();
+    let https = match &config.tls_server_name {
+        Some(name) => {
+            let name = ServerName::try_from(name.clone()).map_err(|error| bad("tls-server-name", &error))?;
+            https.with_server_name_resolver(FixedServerNameResolver::new(name))
+        }
+        None => https,
+    };
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .build(https.enable_http1().wrap_connector(connector));
+    let failed = |error: kube::Error| bad("the user of the kubeconfig", &error);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(failed)?)
+        .layer(config.extra_headers_layer().map_err(failed)?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// TLS as the settings say: whom to trust, and what to show.
+fn tls(config: &Config) -> Result<ClientConfig, AccessError> {
+    if config.accept_invalid_certs {
+        return Err(wrong("insecure-skip-tls-verify", "it is not supported: give the cluster's certificate-authority"));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad("TLS", &error))?
+        .with_root_certificates(roots(config)?);
+    let user = &config.auth_info;
+    let certificate =
+        given("client-certificate", user.client_certificate_data.as_deref(), user.client_certificate.as_deref())?;
+    let key = user.client_key_data.as_ref().map(|key| key.expose_secret());
+    let key = given("client-key", key, user.client_key.as_deref())?;
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
+            let chain = chain.map_err(|error| bad("the client-certificate", &error))?;
+            let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| bad("the client-key", &error))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| bad("the client-certificate", &error))
+        }
+        (None, None) => Ok(builder.with_no_client_auth()),
+        _ => Err(wrong("of client-certificate and client-key one alone", "give both")),
+    }
+}
+
+/// Whom to trust: the cluster's own authority, or else those of the machine or image, as everywhere.
+fn roots(config: &Config) -> Result<RootCertStore, AccessError> {
+    let mut roots = RootCertStore::empty();
+    match &config.root_cert {
+        Some(given) => {
+            for der in given {
+                let added = roots.add(CertificateDer::from(der.clone()));
+                added.map_err(|error| bad("the certificate-authority", &error))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    Ok(roots)
+}
+
+/// What is given in the kubeconfig itself, as base64, or in a file. The file is read once: a certificate that is renewed there
+/// counts from the next start.
+fn given(what: &str, data: Option<&str>, file: Option<&str>) -> Result<Option<Vec<u8>>, AccessError> {
+    match (data, file) {
+        (Some(text), _) => {
+            let decoded = STANDARD.decode(text.trim());
+            decoded.map(Some).map_err(|error| bad(&format!("{what}-data"), &error))
+        }
+        (None, Some(path)) => std::fs::read(path).map(Some).map_err(|error| bad(&format!("the {what} {path}"), &error)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn bad(setting: &str, error: &dyn Error) -> AccessError {
+    wrong(setting, &chain(error))
+}
+
+fn wrong(setting: &str, reason: &str) -> AccessError {
+    AccessError { setting: setting.to_owned(), reason: reason.to_owned() }
+}
