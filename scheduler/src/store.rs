@@ -19,12 +19,14 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::directives::Directives;
 use crate::plan::{CollectorAssignment, CollectorId, Plan};
 
+mod configmap;
 mod etcd;
 mod follow;
 mod layout;
 mod memory;
 mod pulse;
 
+pub use configmap::{ConfigMapOptions, ConfigMapStore};
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use memory::MemoryStore;
 
@@ -94,7 +96,7 @@ pub enum StoreHealth {
     Away {
         /// Since when.
         since: Instant,
-        /// What was tried, and what came of it.
+        /// Which store, what was tried, and what came of it.
         reason: String,
     },
 }

@@ -1,8 +1,9 @@
-//! What every store promises, held against the one in memory and against a real etcd.
+//! What every store promises, held against the one in memory, with and without a file, a real etcd and a real API server.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod store {
+    pub mod configmap;
     pub mod contract;
     pub mod directives;
     pub mod etcd;
@@ -10,11 +11,15 @@ mod store {
     pub mod plans;
 }
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use plimsoll_scheduler::store::{EtcdStore, MemoryStore, Store};
-use plimsoll_testkit::{Etcd, Folder};
+use plimsoll_cluster::Access;
+use plimsoll_scheduler::store::{ConfigMapOptions, ConfigMapStore, EtcdStore, MemoryStore, Store};
+use plimsoll_testkit::{ApiServer, Etcd, Folder, documented_rules};
+use tokio::sync::OnceCell;
 
 /// A place where plans are kept, seen from several processes.
 #[async_trait]
@@ -69,6 +74,44 @@ impl World for InEtcd {
     }
 }
 
+/// A prefix of the test's own in the API server that all share, as the service account of a manager.
+pub struct InKubernetes {
+    kubeconfig: PathBuf,
+    prefix: String,
+}
+
+/// The guide that says what permissions a manager and a collector need.
+pub const GUIDE: &str = include_str!("../../docs/stores.md");
+
+impl InKubernetes {
+    /// Starts it, unless it is running.
+    pub async fn start() -> Self {
+        static MANAGERS: OnceCell<PathBuf> = OnceCell::const_new();
+        static PREFIXES: AtomicU64 = AtomicU64::new(0);
+        let rules = documented_rules(GUIDE, "A manager:").unwrap();
+        let make = async || ApiServer::shared().await.unwrap().service_account("plimsoll", "manager", &rules).await;
+        let kubeconfig = MANAGERS.get_or_try_init(make).await.unwrap().clone();
+        Self { kubeconfig, prefix: format!("fleet-{}", PREFIXES.fetch_add(1, Ordering::Relaxed)) }
+    }
+
+    /// How one of its processes reaches it.
+    pub fn options(&self) -> ConfigMapOptions {
+        ConfigMapOptions {
+            access: Access { kubeconfig: Some(self.kubeconfig.clone()) },
+            namespace: Some("plimsoll".to_owned()),
+            prefix: self.prefix.clone(),
+            ..ConfigMapOptions::default()
+        }
+    }
+}
+
+#[async_trait]
+impl World for InKubernetes {
+    async fn process(&self) -> Arc<dyn Store> {
+        Arc::new(ConfigMapStore::new(self.options()).await.unwrap())
+    }
+}
+
 macro_rules! promises {
     ($($module:ident::$promise:ident),* $(,)?) => {
         mod in_memory {
@@ -87,6 +130,12 @@ macro_rules! promises {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::store::$module::$promise(&super::InEtcd::start().await).await;
+            })*
+        }
+        mod in_kubernetes {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::store::$module::$promise(&super::InKubernetes::start().await).await;
             })*
         }
     };

@@ -12,6 +12,8 @@ use super::StoreHealth;
 /// What is known of a store's health.
 #[derive(Debug)]
 pub(super) struct Pulse {
+    /// Which store, for the reasons.
+    name: String,
     /// When nothing has been heard for this long, something is asked.
     quiet: Duration,
     heard: Mutex<Instant>,
@@ -20,11 +22,11 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// Of a store that has not been reached yet.
-    pub(super) fn new(quiet: Duration) -> Self {
-        let reason = "not reached yet".to_owned();
+    /// Of the store of this name, which has not been reached yet.
+    pub(super) fn new(name: String, quiet: Duration) -> Self {
+        let reason = format!("{name}: not reached yet");
         let health = watch::Sender::new(StoreHealth::Away { since: Instant::now(), reason });
-        Self { quiet, heard: Mutex::new(Instant::now()), asked: Mutex::default(), health }
+        Self { name, quiet, heard: Mutex::new(Instant::now()), asked: Mutex::default(), health }
     }
 
     pub(super) fn health(&self) -> watch::Receiver<StoreHealth> {
@@ -43,14 +45,15 @@ impl Pulse {
 
     /// It has not, for this reason.
     pub(super) fn lost(&self, reason: &str) {
+        let reason = &format!("{}: {reason}", self.name);
         self.health.send_if_modified(|health| match health {
             StoreHealth::Connected => {
-                *health = StoreHealth::Away { since: Instant::now(), reason: reason.to_owned() };
+                *health = StoreHealth::Away { since: Instant::now(), reason: reason.clone() };
                 true
             }
             StoreHealth::Away { reason: told, .. } => {
                 let news = told != reason;
-                reason.clone_into(told);
+                told.clone_from(reason);
                 news
             }
         });

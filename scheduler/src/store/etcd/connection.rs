@@ -52,7 +52,7 @@ impl Connection {
                 return Err(bad(endpoint.clone(), "write an etcd endpoint as http://HOST:PORT; TLS is not built in"));
             }
         }
-        let pulse = Pulse::new(QUIET);
+        let pulse = Pulse::new(format!("etcd at {}", endpoints.join(",")), QUIET);
         Ok(Self { endpoints, call_timeout, client: OnceCell::new(), pulse })
     }
 
