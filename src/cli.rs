@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use plimsoll_cluster::Access;
 use plimsoll_wire::log::kafka::LogClient;
 
-use crate::fleet::FleetKind;
+use crate::fleet::FleetFlags;
 use crate::{ctl, dev};
+
+mod store;
+
+pub use store::{Kind, Place, Store};
 
 /// Plimsoll scales HTTP workloads on their real request load, down to zero and back.
 #[derive(Debug, Parser)]
@@ -80,6 +85,18 @@ pub struct Interceptor {
 pub struct Collector {
     #[command(flatten)]
     pub config: plimsoll_collector::Config,
+    /// The node that this collector runs on (in a pod: `spec.nodeName`): its provider is that of the node's `spec.providerID`, in place
+    /// of --provider. Needs the permission to `get` nodes.
+    #[arg(
+        long,
+        env = "PLIMSOLL_NODE_NAME",
+        value_name = "NODE",
+        conflicts_with = "provider",
+        help_heading = "Kubernetes"
+    )]
+    pub node_name: Option<String>,
+    #[command(flatten)]
+    pub kubernetes: Access,
     #[command(flatten)]
     pub log: Log,
     #[command(flatten)]
@@ -91,10 +108,10 @@ pub struct Collector {
 pub struct Manager {
     #[command(flatten)]
     pub config: plimsoll_manager::Config,
-    /// Who runs the collectors: `static` is somebody else, and the manager says when more are wanted; `process` is the manager, as child
-    /// processes on its own host.
-    #[arg(long, env = "PLIMSOLL_FLEET", value_name = "KIND", default_value = "static")]
-    pub fleet: FleetKind,
+    #[command(flatten)]
+    pub fleet: FleetFlags,
+    #[command(flatten)]
+    pub kubernetes: Access,
     #[command(flatten)]
     pub routes: Routes,
     #[command(flatten)]
@@ -136,17 +153,6 @@ pub struct KafkaClient {
     /// values unknown more often while a broker hangs.
     #[arg(long, env = "PLIMSOLL_DIRECT_READING", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     pub direct_reading: bool,
-}
-
-/// Where the plan is kept: etcd.
-#[derive(Debug, Clone, Args)]
-pub struct Store {
-    /// etcd's endpoints.
-    #[arg(long, env = "PLIMSOLL_ETCD", value_name = "HOST:PORT,..", value_delimiter = ',', required = true)]
-    pub etcd: Vec<String>,
-    /// What all keys in etcd begin with; two fleets on one etcd need two prefixes.
-    #[arg(long, env = "PLIMSOLL_ETCD_PREFIX", default_value = "/plimsoll/")]
-    pub etcd_prefix: String,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -16,7 +16,7 @@ use plimsoll_collector::Collector;
 use plimsoll_interceptor::{Endpoints, Interceptor};
 use plimsoll_manager::Manager;
 use plimsoll_manager::fleet::{Fleet, Local, Run};
-use plimsoll_scheduler::store::{MemoryStore, Store};
+use plimsoll_scheduler::store::Store;
 use plimsoll_wire::log::memory::MemoryLog;
 use plimsoll_wire::log::{EventLog, TopicSpec};
 use plimsoll_wire::resources::Workload;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cli::KafkaClient;
+use crate::cli::{KafkaClient, Place};
 use crate::parts;
 use crate::signals::Groups;
 use replicas::Program;
@@ -51,6 +51,9 @@ pub struct Config {
     /// What all keys in etcd begin with: not what a fleet in earnest uses, or this would stand for its leader.
     #[arg(long, env = "PLIMSOLL_ETCD_PREFIX", default_value = "/plimsoll-dev/", help_heading = "Real parts")]
     etcd_prefix: String,
+    /// Keep the plan and what was asked of it in this file, and go on from there when started again. A file that is not there is made.
+    #[arg(long, env = "PLIMSOLL_STATE", value_name = "FILE", conflicts_with = "etcd", help_heading = "Real parts")]
+    state: Option<PathBuf>,
     /// Your routes in place of the demo's. Their targets are servers of your own and are not scaled, unless --replica-command is given.
     #[arg(long, env = "PLIMSOLL_ROUTES", value_name = "FILE|FOLDER", help_heading = "Real parts")]
     routes: Option<PathBuf>,
@@ -96,9 +99,10 @@ pub async fn run(config: Config, groups: Groups, shutdown: CancellationToken) ->
         None => memory_log().await,
     };
     let store: Arc<dyn Store> = if config.etcd.is_empty() {
-        Arc::new(MemoryStore::new())
+        parts::memory(config.state.as_deref(), &tasks, &behind)?
     } else {
-        parts::etcd(&config.etcd, &config.etcd_prefix, &tasks, &behind)?
+        let place = Place::Etcd { endpoints: config.etcd.clone(), prefix: config.etcd_prefix.clone() };
+        parts::store(&place, &tasks, &behind).await?
     };
     let workloads = match &config.routes {
         Some(path) => parts::routes(path, &tasks, &behind),
@@ -137,6 +141,7 @@ pub async fn run(config: Config, groups: Groups, shutdown: CancellationToken) ->
         scaler: addresses.1,
         log: config.kafka.as_deref(),
         store: &config.etcd,
+        state: config.state.as_deref(),
         routes: config.routes.as_deref(),
         program: program.as_ref(),
     });

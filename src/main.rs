@@ -5,6 +5,7 @@ mod ctl;
 mod dev;
 mod fleet;
 mod logging;
+mod node;
 mod parts;
 mod signals;
 
@@ -94,9 +95,14 @@ async fn collector(part: cli::Collector, shutdown: CancellationToken) -> Result<
     fleet::end_with_parent()?;
     let tasks = TaskTracker::new();
     let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
-    let store = parts::etcd(&part.store.etcd, &part.store.etcd_prefix, &tasks, &shutdown)?;
+    let mut config = part.config;
+    if let Some(node) = &part.node_name {
+        let Some(provider) = node::provider(&part.kubernetes, node, &shutdown).await? else { return Ok(()) };
+        config.provider = provider;
+    }
+    let store = parts::store(&part.store.place(&part.kubernetes)?, &tasks, &shutdown).await?;
     let parts = plimsoll_collector::Parts { log, store: store.clone() };
-    Collector::bind(part.config, parts).await?.serve(shutdown.clone()).await?;
+    Collector::bind(config, parts).await?.serve(shutdown.clone()).await?;
     store.close().await;
     parts::finish(tasks, &shutdown).await;
     Ok(())
@@ -105,9 +111,10 @@ async fn collector(part: cli::Collector, shutdown: CancellationToken) -> Result<
 async fn manager(part: cli::Manager, shutdown: CancellationToken) -> Result<()> {
     let tasks = TaskTracker::new();
     let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
-    let store = parts::etcd(&part.store.etcd, &part.store.etcd_prefix, &tasks, &shutdown)?;
+    let store = parts::store(&part.store.place(&part.kubernetes)?, &tasks, &shutdown).await?;
     let workloads = parts::routes(&part.routes.routes, &tasks, &shutdown);
-    let fleet = fleet::open(part.fleet, &part.config.collectors_prefix(), &part.log, &part.store)?;
+    let prefix = part.config.collectors_prefix();
+    let fleet = fleet::open(&part.fleet, &prefix, &part.log, &part.store, &part.kubernetes).await?;
     let parts = plimsoll_manager::Parts { log, store: store.clone(), workloads, fleet: fleet.clone() };
     let served = Manager::bind(part.config, parts).await?.serve(shutdown.clone()).await;
     fleet.close().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use plimsoll_scheduler::store::{EtcdStore, Store, StoreHealth};
+use plimsoll_scheduler::store::{ConfigMapStore, EtcdStore, MemoryStore, Store, StoreHealth};
 use plimsoll_wire::log::EventLog;
 use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
 use plimsoll_wire::resources::{Workload, files};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::cli::KafkaClient;
+use crate::cli::{KafkaClient, Place};
 
 /// How long one look at the brokers may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,26 +62,39 @@ pub fn routes(path: &Path, tasks: &TaskTracker, shutdown: &CancellationToken) ->
     workloads
 }
 
-/// The plan's store in etcd. It connects by itself, and again when the connection is lost.
-pub fn etcd(
-    endpoints: &[String],
-    prefix: &str,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-) -> Result<Arc<dyn Store>> {
-    let store = EtcdStore::new(endpoints, prefix)
-        .with_context(|| format!("can't make a client for etcd at {}", endpoints.join(",")))?;
-    tasks.spawn(report_health(endpoints.join(","), store.health(), shutdown.clone()));
+/// The plan's store. It connects by itself, and again when the connection is lost.
+pub async fn store(place: &Place, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<Arc<dyn Store>> {
+    let (store, name): (Arc<dyn Store>, String) = match place {
+        Place::Etcd { endpoints, prefix } => {
+            let name = format!("etcd at {}", endpoints.join(","));
+            let store = EtcdStore::new(endpoints, prefix).with_context(|| format!("can't make a client for {name}"))?;
+            (Arc::new(store), name)
+        }
+        Place::ConfigMap(options) => {
+            let store = ConfigMapStore::new(options.clone()).await.context("can't make a client for Kubernetes")?;
+            let name = store.place().to_owned();
+            (Arc::new(store), name)
+        }
+    };
+    tasks.spawn(report_health(name, store.health(), shutdown.clone()));
+    Ok(store)
+}
+
+/// The store in memory, with the file that it goes on from if there is one.
+pub fn memory(file: Option<&Path>, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<Arc<dyn Store>> {
+    let Some(path) = file else { return Ok(Arc::new(MemoryStore::new())) };
+    let store = MemoryStore::with_file(path)?;
+    tasks.spawn(report_health(format!("the state file {}", path.display()), store.health(), shutdown.clone()));
     Ok(Arc::new(store))
 }
 
 /// Says once that the store is away, and once that it is back.
-async fn report_health(endpoints: String, mut health: watch::Receiver<StoreHealth>, shutdown: CancellationToken) {
+async fn report_health(name: String, mut health: watch::Receiver<StoreHealth>, shutdown: CancellationToken) {
     let mut away = false;
     loop {
         let now = health.borrow_and_update().clone();
         match now {
-            StoreHealth::Connected if away => info!("etcd at {endpoints} answers again"),
+            StoreHealth::Connected if away => info!("{name} answers again"),
             // At the start it has not answered yet: that becomes worth a line when it lasts.
             StoreHealth::Away { since, .. } if !away && since.elapsed() < STORE_PATIENCE => {
                 tokio::select! {
@@ -90,7 +103,7 @@ async fn report_health(endpoints: String, mut health: watch::Receiver<StoreHealt
                 }
             }
             StoreHealth::Away { ref reason, .. } if !away => {
-                warn!("etcd at {endpoints} does not answer: {reason}; the plan in force stays, trying on");
+                warn!("the store does not answer: {reason}; the plan in force stays, trying on");
             }
             _ => {}
         }

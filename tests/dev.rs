@@ -129,6 +129,33 @@ async fn ctrl_c_twice_leaves_no_program_behind_that_does_not_want_to_end() -> Re
     .await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_state_file_a_restart_goes_on_from_the_plan() -> Result<()> {
+    let _alone = exclusively().await;
+    let folder = Folder::new("state")?;
+    let file = folder.join("state.json");
+    let state = [format!("--state={}", file.display())];
+    let generation = async |dev: &Dev| -> Result<u64> {
+        wait_until("there is a plan", Duration::from_secs(20), async || {
+            let assignment = rest::json(&dev.api.address(), "/api/v1/assignment").await?;
+            let generation = assignment["generation"].as_u64().context("no generation")?;
+            ensure!(generation > 0, "{assignment:#}");
+            Ok(generation)
+        })
+        .await
+    };
+    let mut dev = Dev::start(&state).await?;
+    generation(&dev).await?;
+    dev.program.process().signal(Signal::SIGINT)?;
+    ensure!(dev.program.process().wait(ENDED_WITHIN).await?.success());
+    let saved: serde_json::Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let saved = saved["plan"]["generation"].as_u64().context("no plan is saved")?;
+    let again = Dev::start(&state).await?;
+    let next = generation(&again).await?;
+    ensure!(saved > 0 && next >= saved, "{next} comes after {saved}");
+    Ok(())
+}
+
 /// A running `plimsoll dev` with short times.
 struct Dev {
     program: Program,

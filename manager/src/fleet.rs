@@ -2,8 +2,10 @@
 //!
 //! * [`Given`]: collectors that somebody else starts and that register themselves; it can only say how many are wanted.
 //! * [`Local`]: collectors that this process runs: as tasks (`inline`, for `plimsoll dev`), or as child processes ([`processes`]).
+//! * [`StatefulSets`]: collectors in a Kubernetes cluster, which a StatefulSet for each provider runs.
 
 mod given;
+mod kubernetes;
 mod local;
 mod process;
 
@@ -13,6 +15,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use given::Given;
+pub use kubernetes::{StatefulSets, StatefulSetsOptions};
 pub use local::{Local, Run, Unit};
 pub use process::{PARENT, ProcessOptions, processes};
 

@@ -14,6 +14,7 @@ pub struct Shown<'a> {
     pub scaler: SocketAddr,
     pub log: Option<&'a str>,
     pub store: &'a [String],
+    pub state: Option<&'a Path>,
     pub routes: Option<&'a Path>,
     pub program: Option<&'a Program>,
 }
@@ -21,8 +22,11 @@ pub struct Shown<'a> {
 /// Says where everything is and what to try.
 pub fn print(shown: &Shown<'_>) {
     let log = shown.log.map_or("in memory".to_owned(), |brokers| format!("Kafka at {brokers}"));
-    let store =
-        if shown.store.is_empty() { "in memory".to_owned() } else { format!("etcd at {}", shown.store.join(",")) };
+    let store = match (shown.store, shown.state) {
+        ([], None) => "in memory".to_owned(),
+        ([], Some(file)) => format!("in memory and {}", file.display()),
+        (endpoints, _) => format!("etcd at {}", endpoints.join(",")),
+    };
     let replicas = match shown.program {
         Some(Program::Demo) => "the demo, from 0".to_owned(),
         Some(Program::Command(command, _)) => format!("`{command}`, from 0"),

@@ -14,11 +14,11 @@ use tracing::{info, warn};
 
 use super::Leader;
 use super::decisions::What;
-use crate::fleet::{Fleet, Sizes};
+use crate::fleet::{Fleet, FleetError, Sizes};
 
 /// Between two looks at the fleet, which others may scale too.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// After a failure.
+/// After a failure of a new kind, and after the last one is over.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How many collectors are wanted, and how many are asked for.
@@ -112,27 +112,27 @@ impl Scaling {
 
     /// Asks the fleet for what is wanted, for as long as it is polled.
     pub async fn carry_out(&self, leader: &Leader) {
-        let mut complained = false;
+        let mut complained = BTreeSet::new();
         loop {
-            let pause = match self.once(leader).await {
-                Ok(()) => {
-                    complained = false;
-                    LOOK_EVERY
-                }
-                Err(error) => {
-                    if !complained {
-                        warn!("{error}; trying on");
-                    }
-                    complained = true;
-                    RETRY
-                }
-            };
+            let failures: BTreeSet<String> = self.once(leader).await.iter().map(ToString::to_string).collect();
+            for news in failures.difference(&complained) {
+                warn!("{news}; trying on");
+            }
+            // What has failed the same way before waits for somebody to mend it.
+            let pause = if failures == complained { LOOK_EVERY } else { RETRY };
+            complained = failures;
             let _ = tokio::time::timeout(pause, self.changed.notified()).await;
         }
     }
 
-    async fn once(&self, leader: &Leader) -> Result<(), crate::fleet::FleetError> {
-        let Some(sizes) = self.fleet.sizes().await? else { return Ok(()) };
+    /// Asks for what is wanted and not there. What can't be had of one provider's collectors keeps no other's from being had.
+    async fn once(&self, leader: &Leader) -> Vec<FleetError> {
+        let sizes = match self.fleet.sizes().await {
+            Ok(Some(sizes)) => sizes,
+            Ok(None) => return Vec::new(),
+            Err(error) => return vec![error],
+        };
+        let mut failures = Vec::new();
         let wanted = self.state.lock().wanted.clone();
         let generation = leader.store.watch_plan().borrow().plan.generation;
         for (provider, Wanted { collectors, because }) in wanted {
@@ -140,16 +140,25 @@ impl Scaling {
             if before == collectors {
                 continue;
             }
-            self.fleet.scale(&provider, collectors).await?;
+            if let Err(error) = self.fleet.scale(&provider, collectors).await {
+                failures.push(error);
+                continue;
+            }
             info!(provider, from = before, to = collectors, "the fleet is scaled: {because}");
             leader.decisions.record(generation, [What::Scale { provider, from: before, to: collectors, because }]);
         }
-        let sizes = self.fleet.sizes().await?;
+        let sizes = match self.fleet.sizes().await {
+            Ok(sizes) => sizes,
+            Err(error) => {
+                failures.push(error);
+                return failures;
+            }
+        };
         let first = std::mem::replace(&mut self.state.lock().sizes, sizes).is_none();
         if first {
             // What could not be decided before can be now.
             leader.board.changed.notify_one();
         }
-        Ok(())
+        failures
     }
 }
