@@ -54,6 +54,7 @@ tools: ## install the servers that tests run against (into ~/.cache/plimsoll, or
 	tools/kubernetes/build
 	tools/h2spec/build
 	interceptor/tests/grpc/build
+	tools/browser/fetch
 	tools/debian-packages curl nghttp2-client python3-prometheus-client
 
 clean: ## remove what was built here; servers stay in ~/.cache/plimsoll

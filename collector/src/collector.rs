@@ -9,6 +9,7 @@ use plimsoll_wire::collector::collector_server::CollectorServer;
 use plimsoll_wire::log::{EventLog, LogError};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::farewell::Farewell;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::questions::{self, Question};
 use crate::reader::Reader;
 use crate::registrar::register;
 use crate::service::Service;
@@ -88,6 +90,7 @@ pub struct Collector {
     admin_address: SocketAddr,
     hub: Arc<Hub>,
     reader: Reader,
+    questions: mpsc::Sender<Question>,
     readiness: Arc<Readiness>,
     registry: Registry,
     farewell: Farewell,
@@ -126,8 +129,9 @@ impl Collector {
             members: parts.store.watch_members(),
             limit: config.leave_timeout,
         };
+        let (questions, asked) = questions::line();
         let reader =
-            Reader::new(&*parts.log, assignment, config.read_interval, hub.clone(), readiness.clone(), metrics)?;
+            Reader::new(&*parts.log, assignment, asked, config.read_interval, hub.clone(), readiness.clone(), metrics)?;
         Ok(Self {
             member,
             store: parts.store,
@@ -137,6 +141,7 @@ impl Collector {
             admin_address,
             hub,
             reader,
+            questions,
             readiness,
             registry,
             farewell,
@@ -192,7 +197,7 @@ impl Collector {
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .add_service(CollectorServer::new(Service::new(self.hub.clone())))
+            .add_service(CollectorServer::new(Service::new(self.hub.clone(), self.questions)))
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(self.grpc).with_nodelay(Some(true)),
                 stop.clone().cancelled_owned(),

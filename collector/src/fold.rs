@@ -246,6 +246,13 @@ impl Fold {
         self.conditions = conditions;
     }
 
+    /// What each interceptor contributes to a topic now; none where it is not read here.
+    #[must_use]
+    pub fn shares(&self, topic: &str, now: Instant) -> Option<Vec<plimsoll_wire::collector::Share>> {
+        let conditions = self.conditions(now);
+        self.topics.get(topic).map(|fold| fold.shares(self.context(&conditions, now)))
+    }
+
     /// What a manager is told of the interceptors, sorted by name.
     #[must_use]
     pub fn interceptors(&self) -> Vec<InterceptorState> {

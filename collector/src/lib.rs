@@ -2,6 +2,7 @@
 //!
 //! * [`fold`]: what decides; pure.
 //! * `reader`: the one task that reads the log and follows the assignment; it alone touches the fold.
+//! * `questions`: what is asked of that task beside.
 //! * `hub`: the newest answers, and what each subscriber has not been told yet; `service` is its gRPC form.
 //! * `registrar`: keeps the collector known to the managers; `farewell`: leaves without a gap; `admin`: probes and metrics.
 
@@ -12,6 +13,7 @@ mod farewell;
 pub mod fold;
 mod hub;
 mod metrics;
+mod questions;
 mod reader;
 mod registrar;
 mod service;

@@ -12,7 +12,7 @@ use plimsoll_wire::log::{Batch, EventLog, LogError, Pace, Record, StartAt, Subsc
 use plimsoll_wire::resources::WINDOW_BORDERS;
 use plimsoll_wire::topic::INTERCEPTORS;
 use prost::Message as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -21,6 +21,7 @@ use crate::admin::Readiness;
 use crate::fold::Fold;
 use crate::hub::{Hub, State, Urgency};
 use crate::metrics::Metrics;
+use crate::questions::Question;
 
 /// Subscribers are told at least this often that the reader lives.
 const BEAT: Duration = Duration::from_millis(500);
@@ -41,6 +42,7 @@ pub(crate) struct Reader {
     metrics: Metrics,
     interval: Duration,
     assignment: watch::Receiver<Arc<CollectorAssignment>>,
+    questions: mpsc::Receiver<Question>,
     interceptors: Subscription,
     topics: Subscription,
     assigned: HashMap<Topic, Windows>,
@@ -55,6 +57,7 @@ impl Reader {
     pub(crate) fn new(
         log: &dyn EventLog,
         assignment: watch::Receiver<Arc<CollectorAssignment>>,
+        questions: mpsc::Receiver<Question>,
         interval: Duration,
         hub: Arc<Hub>,
         readiness: Arc<Readiness>,
@@ -69,6 +72,7 @@ impl Reader {
             metrics,
             interval,
             assignment,
+            questions,
             interceptors,
             topics,
             assigned: HashMap::new(),
@@ -101,6 +105,7 @@ impl Reader {
                     Ok(()) => self.follow(),
                     Err(_) => assignment_open = closed("the store"),
                 },
+                Some(question) = self.questions.recv() => self.answer(question),
                 batch = self.topics.next(), if topics_open => match batch {
                     Some(batch) => self.take_topics(batch),
                     None => topics_open = closed("the topics"),
@@ -211,6 +216,11 @@ impl Reader {
         let (live, missing) = self.fold.interceptor_counts();
         self.metrics.interceptors(live, missing);
         self.hub.beat(State { generation: self.generation, load: self.load, interceptors: self.fold.interceptors() });
+    }
+
+    fn answer(&self, question: Question) {
+        // Who has asked may have gone meanwhile.
+        let _ = question.answer.send(self.fold.shares(&question.topic, Instant::now()));
     }
 
     fn publish(&self, told: Vec<Answer>, urgency: Urgency) {

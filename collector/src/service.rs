@@ -4,21 +4,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, stream};
-use plimsoll_wire::collector::{SubscribeRequest, Update, collector_server};
+use plimsoll_wire::collector::{SharesReply, SharesRequest, SubscribeRequest, Update, collector_server};
+use plimsoll_wire::log::Topic;
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::hub::{Hub, Subscriber};
+use crate::questions::Question;
 
 /// The collector's gRPC service.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     hub: Arc<Hub>,
+    questions: mpsc::Sender<Question>,
 }
 
 impl Service {
-    pub(crate) fn new(hub: Arc<Hub>) -> Self {
-        Self { hub }
+    pub(crate) fn new(hub: Arc<Hub>, questions: mpsc::Sender<Question>) -> Self {
+        Self { hub, questions }
     }
 }
 
@@ -49,5 +53,18 @@ impl collector_server::Collector for Service {
             told.subscriber.next().await.map(|update| (Ok(update), told))
         });
         Ok(Response::new(Box::pin(updates)))
+    }
+
+    async fn shares(&self, request: Request<SharesRequest>) -> Result<Response<SharesReply>, Status> {
+        let topic = Topic::from(request.into_inner().topic);
+        let (answer, told) = oneshot::channel();
+        let question = Question { topic: topic.clone(), answer };
+        self.questions.try_send(question).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Status::resource_exhausted("too many ask at once: ask again later"),
+            mpsc::error::TrySendError::Closed(_) => Status::unavailable("this collector is stopping"),
+        })?;
+        let told = told.await.map_err(|_| Status::unavailable("this collector is stopping"))?;
+        let shares = told.ok_or_else(|| Status::not_found(format!("topic {topic} is not read here")))?;
+        Ok(Response::new(SharesReply { shares }))
     }
 }

@@ -3,6 +3,7 @@
 mod assignment;
 mod collectors;
 mod explain;
+mod live;
 mod policy;
 mod problem;
 mod ready;
@@ -17,6 +18,10 @@ pub use crate::lead::decisions::{Decision, What};
 pub use assignment::{AssignmentView, PlaceView, RebalanceView};
 pub use collectors::{CollectorView, CollectorWish};
 pub use explain::ExplainView;
+pub use live::{
+    ACTIVE, ColdStartView, FleetView, HEARD, HistoryView, InterceptorView, KNOWN, LiveRow, MovingView, PointView, RowsView,
+    ShareView, SharesView, WholeRow, ZERO_IS_UNKNOWN,
+};
 pub use policy::{PolicyKind, PolicyView};
 pub use problem::{FieldProblem, Problem};
 pub use ready::ReadyView;

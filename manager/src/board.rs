@@ -4,6 +4,7 @@
 //! with the newest evidence is taken, and nothing is ever added up over collectors.
 
 mod cell;
+mod cold;
 mod link;
 mod load;
 
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use cell::{Cell, Heard, Unknown};
+pub use cold::ColdStart;
 pub use link::{Link, SILENCE};
 
 /// All topics' answers.

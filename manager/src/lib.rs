@@ -7,9 +7,11 @@ pub mod api;
 mod board;
 mod catalogue;
 mod config;
+mod dashboard;
 pub mod fleet;
 mod lead;
 mod listening;
+mod live;
 mod metrics;
 mod rest;
 mod scaler;
@@ -179,6 +181,7 @@ impl Manager {
             verdicts,
             decisions: decisions.clone(),
             fleet: parts.fleet.clone(),
+            live: live::Live::default(),
             run: rest::run(),
             trials: Semaphore::new(1),
             shutdown: shutdown.clone(),

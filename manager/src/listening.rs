@@ -82,6 +82,7 @@ async fn follow(manager: String, member: Member, link: Arc<Link>, board: Arc<Boa
             () = stop.cancelled() => return,
             outcome = stream_once(&manager, &member, &link, &board) => outcome,
         };
+        link.reach(None);
         match outcome {
             Ok(updates) => {
                 if updates > 0 {
@@ -110,7 +111,9 @@ async fn follow(manager: String, member: Member, link: Arc<Link>, board: Arc<Boa
 
 /// One stream, until it ends; how many updates it brought.
 async fn stream_once(manager: &str, member: &Member, link: &Arc<Link>, board: &Arc<Board>) -> Result<u64, Status> {
-    let mut client = CollectorClient::new(connect(&member.address).await?).max_decoding_message_size(64 << 20);
+    let channel = connect(&member.address).await?;
+    link.reach(Some(channel.clone()));
+    let mut client = CollectorClient::new(channel).max_decoding_message_size(64 << 20);
     let request = SubscribeRequest { manager: manager.to_owned() };
     let mut stream = within(client.subscribe(request)).await?.into_inner();
     let mut snapshot = true;

@@ -13,9 +13,11 @@ mod events;
 mod explain;
 mod failure;
 mod guard;
+mod history;
 mod known;
 mod limits;
 mod listener;
+mod live;
 mod lists;
 mod measured;
 mod policy;
@@ -23,6 +25,7 @@ mod probes;
 mod reads;
 mod rebalance;
 mod settings;
+mod shares;
 mod tls;
 mod tokens;
 mod topics;
@@ -47,7 +50,9 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::catalogue::Catalogue;
 use crate::fleet::Fleet;
+use crate::dashboard;
 use crate::lead::decisions::Decisions;
+use crate::live::Live;
 use crate::metrics::RestMetrics;
 use crate::watching::Verdicts;
 use failure::Failure;
@@ -70,6 +75,8 @@ pub struct Rest {
     pub decisions: Arc<Decisions>,
     /// Asked only whether it could serve a provider.
     pub fleet: Arc<dyn Fleet>,
+    /// All workloads as rows, and what changes of them.
+    pub live: Live,
     /// Tells this run of the manager from all others, in the ids of events.
     pub run: Arc<str>,
     /// The turn of who tries a plan out.
@@ -100,7 +107,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let Access { guard, tokens, tls } = access;
-    let routes = routes(Arc::new(rest), Arc::new(guard));
+    let rest = Arc::new(rest);
+    let routes = routes(rest.clone(), Arc::new(guard));
     let follow_tokens = async {
         if let Some(tokens) = tokens {
             tokens.follow(shutdown.clone()).await;
@@ -112,7 +120,7 @@ pub async fn serve(
         }
     };
     let served = listener::serve(listener, tls.clone(), routes, shutdown.clone());
-    let (served, (), ()) = tokio::join!(served, follow_tokens, follow_tls);
+    let (served, (), (), ()) = tokio::join!(served, follow_tokens, follow_tls, live::keep(&rest));
     served
 }
 
@@ -129,6 +137,7 @@ fn routes(rest: Arc<Rest>, guard: Arc<guard::Guard>) -> Router {
         .layer(middleware::from_fn(failure::as_problem))
         .layer(middleware::from_fn_with_state((names, rest.metrics.clone()), measured::count))
         .with_state(rest)
+        .merge(dashboard::routes())
 }
 
 async fn no_such_path(uri: Uri) -> Failure {

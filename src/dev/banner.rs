@@ -34,6 +34,7 @@ pub fn print(shown: &Shown<'_>) {
     };
     println!("Plimsoll is up.\n");
     println!("  proxy      http://{}", shown.proxy);
+    println!("  dashboard  http://{}/", shown.api);
     println!("  API        http://{}/api/v1/workloads", shown.api);
     println!("  metrics    http://{}/metrics   http://{}/metrics", shown.api, shown.admin);
     println!("  for KEDA   {} (gRPC)", shown.scaler);

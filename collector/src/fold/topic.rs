@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plimsoll_wire::collector::Answer;
+use plimsoll_wire::collector::{self as wire, Answer};
 use plimsoll_wire::frame::Frame;
 use plimsoll_wire::log::{LogError, LogTime, Topic};
 use tokio::time::Instant;
@@ -194,6 +194,29 @@ impl TopicFold {
             bytes_total: self.bytes_total,
             interceptors: contributing,
         }
+    }
+
+    /// What each run contributes now; those that have ended contribute nothing, and are left out.
+    pub(crate) fn shares(&self, context: Context<'_>) -> Vec<wire::Share> {
+        let read_through = self.read_through(context);
+        let of = |share: &Share| {
+            let run = context.roster.run(share.run)?;
+            let (liveness, edge) = edge(share, run, (&self.topic, self.windows), context, read_through);
+            let liveness = match liveness {
+                Liveness::Live => wire::interceptor_state::Liveness::Live,
+                Liveness::Missing => wire::interceptor_state::Liveness::Missing,
+                Liveness::Ended => return None,
+            };
+            Some(wire::Share {
+                interceptor: run.name.to_string(),
+                incarnation: run.incarnation,
+                in_flight: edge.in_flight,
+                held: edge.held,
+                admitted_total: share.admitted(),
+                liveness: liveness.into(),
+            })
+        };
+        self.shares.iter().filter_map(of).collect()
     }
 
     /// Up to where this topic has been read through; none before the first time.

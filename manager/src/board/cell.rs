@@ -9,6 +9,7 @@ use plimsoll_wire::log::Topic;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::cold::{ColdStart, ColdStarts};
 use super::link::{Link, SILENCE};
 use super::load::{Load, LoadMeter};
 
@@ -58,6 +59,7 @@ pub struct Cell {
     /// Until when the workload is active by what is known now. Watchers are woken only when it turns active.
     active_until: Mutex<watch::Sender<Option<Instant>>>,
     load: Mutex<LoadMeter>,
+    cold: Mutex<ColdStarts>,
 }
 
 impl Cell {
@@ -67,6 +69,7 @@ impl Cell {
             heard: Mutex::default(),
             active_until: Mutex::new(watch::Sender::new(None)),
             load: Mutex::default(),
+            cold: Mutex::default(),
         }
     }
 
@@ -152,10 +155,17 @@ impl Cell {
         self.load.lock().now(Instant::now())
     }
 
+    /// Its cold starts of late, the newest last.
+    #[must_use]
+    pub fn cold_starts(&self) -> Vec<ColdStart> {
+        self.cold.lock().seen()
+    }
+
     pub(super) fn take(&self, heard: Heard, activity_window: Duration) {
         let now = heard.at;
         let answer = heard.answer.clone();
         self.load.lock().add(&heard);
+        self.cold.lock().take(&answer);
         {
             let mut all = self.heard.lock();
             match all.iter_mut().find(|one| one.link.collector == heard.link.collector) {

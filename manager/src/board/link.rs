@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use plimsoll_wire::collector::InterceptorState;
 use tokio::time::Instant;
+use tonic::transport::Channel;
 
 /// Answers of a collector that has been silent for this long are not told any more: it sends an update every second.
 pub const SILENCE: Duration = Duration::from_secs(3);
@@ -21,6 +22,7 @@ pub struct Link {
     connected: AtomicBool,
     parted: AtomicBool,
     state: Mutex<LinkState>,
+    channel: Mutex<Option<Channel>>,
 }
 
 /// What a collector last said of itself.
@@ -51,6 +53,7 @@ impl Link {
             connected: AtomicBool::new(false),
             parted: AtomicBool::new(false),
             state: Mutex::default(),
+            channel: Mutex::default(),
         }
     }
 
@@ -83,6 +86,17 @@ impl Link {
     #[must_use]
     pub fn silent_for(&self) -> Duration {
         self.origin.elapsed().saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
+    }
+
+    /// By what the collector can be asked; none while there is no connection.
+    #[must_use]
+    pub fn channel(&self) -> Option<Channel> {
+        self.channel.lock().clone()
+    }
+
+    /// A connection stands, or has ended.
+    pub fn reach(&self, channel: Option<Channel>) {
+        *self.channel.lock() = channel;
     }
 
     /// What the collector last said of itself.

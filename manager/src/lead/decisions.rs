@@ -136,6 +136,12 @@ impl Decisions {
         (known, self.told.subscribe())
     }
 
+    /// The number of the newest decision; zero before the first.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.held.lock().sequence
+    }
+
     /// The last decisions that the filter lets through, the newest first, so many at most.
     #[must_use]
     pub fn last(&self, limit: usize, wanted: impl Fn(&Decision) -> bool) -> Vec<Arc<Decision>> {
@@ -154,8 +160,9 @@ impl Decisions {
     }
 }
 
+/// Milliseconds since the Unix epoch by this manager's wall clock.
 #[expect(clippy::disallowed_methods, reason = "people read it; nothing is decided by it")]
-fn unix_ms() -> u64 {
+pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

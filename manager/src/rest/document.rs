@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Rest;
-use super::{collectors, events, explain, policy, probes, reads, rebalance, topics, trial};
+use super::{collectors, events, explain, history, live, policy, probes, reads, rebalance, shares, topics, trial};
 use crate::api::Problem;
 
 /// Errors that calls have in common: each a status, and what it means there.
@@ -122,6 +122,9 @@ pub fn calls() -> OpenApiRouter<Arc<Rest>> {
         .routes(routes!(policy::get, policy::put, policy::delete))
         .routes(routes!(events::events))
         .routes(routes!(events::decisions))
+        .routes(routes!(live::live))
+        .routes(routes!(history::history))
+        .routes(routes!(shares::shares))
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))

@@ -22,6 +22,9 @@ const CALLS: &[(&str, &str)] = &[
     ("post", "/api/v1/assignment/rebalance"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/decisions"),
+    ("get", "/api/v1/live"),
+    ("get", "/api/v1/history"),
+    ("get", "/api/v1/workloads/{namespace}/{name}/interceptors"),
     ("get", "/api/v1/policy"),
     ("put", "/api/v1/policy"),
     ("delete", "/api/v1/policy"),
@@ -54,8 +57,8 @@ async fn the_description_has_every_call_that_is_served_and_no_other() {
             let path =
                 path.replace("{namespace}", "shop").replace("{name}", "web").replace("{topic}", "plimsoll.shop.web");
             let path = path.replace("{collector}", "a");
-            if path == "/api/v1/events" {
-                // It never ends; `events` listens to it.
+            if ["/api/v1/events", "/api/v1/live"].contains(&path.as_str()) {
+                // They never end; `events` and `live` listen to them.
                 continue;
             }
             let answer = scene.send(&method.to_uppercase(), &path, &[], None).await;
@@ -94,6 +97,11 @@ async fn live_answers_are_as_described() {
         ("get", topic, "no", None, 404),
         ("get", "/api/v1/topics/{topic}/explain", web, None, 200),
         ("get", "/api/v1/decisions", "", None, 200),
+        ("get", "/api/v1/history", "?workloads=shop/web,shop/gone&minutes=5", None, 200),
+        ("get", "/api/v1/history", "?workloads=web", None, 400),
+        ("get", "/api/v1/history", "", None, 400),
+        ("get", "/api/v1/workloads/{namespace}/{name}/interceptors", "web", None, 200),
+        ("get", "/api/v1/workloads/{namespace}/{name}/interceptors", "no", None, 404),
         ("post", "/api/v1/assignment/plan", "", Some(r#"{"lose":["a"]}"#), 200),
         ("post", "/api/v1/assignment/plan", "", Some(r#"{"lose":["x"]}"#), 422),
         ("post", "/api/v1/topics", "", Some(new), 201),

@@ -4,6 +4,7 @@
 
 mod access;
 mod collectors;
+mod dashboard;
 mod document;
 mod events;
 mod lists;

@@ -15,6 +15,7 @@
 //! on first use by the scripts in `tools/`; when that cannot be done the test fails with a sentence that says what to
 //! install. Nothing outlives its test, not even when the test is killed.
 
+mod browser;
 mod deadline;
 mod etcd;
 mod folder;
@@ -24,6 +25,7 @@ mod ports;
 mod process;
 mod tools;
 
+pub use browser::browser_tools;
 pub use deadline::wait_until;
 pub use etcd::Etcd;
 pub use folder::Folder;

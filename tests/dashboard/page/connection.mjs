@@ -1,0 +1,42 @@
+// Health, and a manager that dies under an open page.
+
+import { BASE, ask, check, picture, pictures, until } from './harness.mjs';
+
+async function health({ page }) {
+  await page.goto(`${BASE}/#/health`);
+  await until('all is well', async () => /all is well/.test(await page.locator('main').textContent()));
+  await until('both interceptors', async () => (await page.getByRole('table', { name: 'Interceptors' }).locator('tbody tr').count()) === 2);
+  await pictures(page, 'health');
+}
+
+async function dies({ page, state }) {
+  await page.goto(`${BASE}/#/workloads`);
+  await until('rows', async () => (await page.locator('.list tbody a').count()) > 5);
+  state.away = true;
+  await ask('kill the manager');
+  await page.getByText('Disconnected.').waitFor();
+  await until('the banner says since when', async () => /as of \d/.test(await page.locator('#banner').textContent()));
+  check((await page.locator('.list tbody a').count()) > 5, 'what was known stays on the screen');
+  await picture(page, 'disconnected');
+  await ask('start the manager');
+  await until('it is connected again', async () => !(await page.locator('#banner').isVisible()));
+  const busy = page.locator('.list tbody tr', { has: page.locator('a[href="#/workloads/default/busy"]') }).locator('td.c-inFlight');
+  await until('and live', async () => (await busy.textContent()) === '20');
+  // What was asked for while it was dead may be reported late.
+  await page.waitForTimeout(500);
+  state.away = false;
+}
+
+async function lost({ page }) {
+  await page.goto(`${BASE}/#/health`);
+  await ask('kill a collector');
+  await until('a fault is counted in the bar', async () => page.locator('#faults').isVisible());
+  await until('it is named', async () => /collector-1 \((silent|lost)\)/.test(await page.locator('.checks').textContent()));
+  await picture(page, 'health-fault');
+}
+
+export const connection = [
+  ['health', health],
+  ['the manager dies and comes back', dies],
+  ['a collector dies', lost],
+];
