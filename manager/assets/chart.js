@@ -7,6 +7,10 @@ const HEIGHT = 170;
 const LEFT = 40;
 const BOTTOM = 20;
 const TOP = 8;
+const HOUR_MS = 3600000;
+const STEP_MS = 15000;
+// What a chart shows at least, and what is written below it.
+const SPANS = [[5, [5, 4, 3, 2, 1, 0]], [15, [15, 10, 5, 0]], [30, [30, 20, 10, 0]], [60, [60, 45, 30, 15, 0]]];
 
 /** The next round number at or above. */
 export function nice(value) {
@@ -73,21 +77,21 @@ export function sparkline() {
 }
 
 /**
- * A chart of the last hour. `series` are `{name, kind, of(point)}` with the classes `first`, `second`, `third`; where the points say
+ * A chart of the last hour, or of as much of it as is known. `series` are `{name, kind, of(point)}` with the classes `first`, `second`, `third`; where the points say
  * that nothing is known, the ground is grey. What is under the pointer, or under the cursor that the arrow keys move, is told in numbers.
  */
-export function chart(title, unit, series, span) {
+export function chart(title, unit, series) {
   const ground = s('g');
   const drawn = s('g');
   const cursor = s('path', { class: 'cursor' });
   const picture = s('svg', { class: 'chart', role: 'img', tabindex: '0', 'aria-label': title }, ground, drawn, cursor);
   const keys = h('p', { class: 'keys' });
   const element = h('figure', { class: 'in' }, keys, picture);
-  element.style.margin = '0';
   let points = [];
   let shown = null;
   let end = 0;
   let width = 640;
+  let span = HOUR_MS;
   const x = (unixMs) => LEFT + (1 - (end - unixMs) / span) * (width - LEFT);
 
   function tell() {
@@ -128,6 +132,8 @@ export function chart(title, unit, series, span) {
     update(told, now) {
       points = told;
       end = now;
+      const [most, marks] = SPANS.find(([minutes]) => points.length === 0 || now - points[0].unixMs <= minutes * 60000) ?? SPANS.at(-1);
+      span = most * 60000;
       // As wide as it is shown, so that letters keep their form.
       width = Math.max(240, picture.clientWidth || width);
       attribute(picture, 'viewBox', `0 0 ${width} ${HEIGHT}`);
@@ -139,11 +145,11 @@ export function chart(title, unit, series, span) {
       ground.replaceChildren(...[0, 0.5, 1].flatMap((part) => [
         s('path', { class: part ? 'grid' : 'axis', d: `M${LEFT} ${up(top * part)}H${width}` }),
         s('text', { x: LEFT - 6, y: up(top * part) + 4, 'text-anchor': 'end' }, String(top * part)),
-      ]), ...[60, 45, 30, 15, 0].map((minutes) => s('text', {
-        x: x(end - minutes * 60000), y: HEIGHT - 4, 'text-anchor': minutes === 60 ? 'start' : minutes ? 'middle' : 'end',
+      ]), ...marks.map((minutes) => s('text', {
+        x: x(end - minutes * 60000), y: HEIGHT - 4, 'text-anchor': minutes === most ? 'start' : minutes ? 'middle' : 'end',
       }, minutes ? `−${minutes} min` : 'now')));
       const blanks = points.filter((point) => !point.known).map((point) => s('rect', {
-        class: 'blank', x: x(point.unixMs), y: TOP, width: Math.max(1, (15000 / span) * (width - LEFT)), height: floor - TOP,
+        class: 'blank', x: x(point.unixMs), y: TOP, width: Math.max(1, (STEP_MS / span) * (width - LEFT)), height: floor - TOP,
       }));
       drawn.replaceChildren(...blanks, ...series.flatMap((one) => {
         const values = of(one);

@@ -50,11 +50,11 @@ function row() {
   const link = h('a');
   const state = h('span');
   const because = h('div', { class: 'because' });
-  const [provider, lag] = [h('td'), h('td', { class: 'num' })];
+  const [provider, lag] = [h('td', { class: 'c-provider' }), h('td', { class: 'num c-lag' })];
   const [topics, frames] = [load('Topics against the policy’s limit'), load('Frames a second; the line is the mean')];
   let acts = null;
   const element = h('tr', null, h('th', { scope: 'row' }, link), h('td', null, state, because), provider,
-    h('td', null, topics.element), h('td', null, frames.element), lag);
+    h('td', null, topics.element), h('td', { class: 'c-load' }, frames.element), lag);
   return {
     element,
     update({ one, limit, most, average }) {
@@ -102,7 +102,7 @@ export function collectors(model, place) {
     title: 'Rebalance?', asked: { rebalance: true }, action: 'Rebalance', path: '/api/v1/assignment/rebalance', done: 'The leader evens out the load in its next round.',
     note: 'Evens out the load once, small imbalances too.',
   }) }, 'Rebalance');
-  const { body, element } = table('Collectors', [['Collector'], ['State'], ['Provider'], ['Topics'], ['Load, frames/s'], ['Lag', 'num'], ['', 'acts']]);
+  const { body, element } = table('Collectors', [['Collector'], ['State'], ['Provider', 'c-provider'], ['Topics'], ['Load, frames/s', 'c-load'], ['Lag', 'num c-lag'], ['', 'acts']]);
   const empty = h('p', { class: 'quiet' });
   const moves = moving();
   place.replaceChildren(h('div', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Collectors'), summary, h('span', { class: 'grow' }), rebalance), empty,

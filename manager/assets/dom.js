@@ -92,7 +92,7 @@ export function panel(title, note, ...children) {
 export function table(label, columns) {
   const body = h('tbody');
   const head = columns.map(([title, kind]) => h('th', { scope: 'col', class: kind }, title || h('span', { class: 'unseen' }, 'Actions')));
-  const element = h('div', { class: 'wide', tabindex: '0', role: 'region', 'aria-label': label },
+  const element = h('div', { class: 'wide', tabindex: '0', role: 'group', 'aria-label': label },
     h('table', { 'aria-label': label }, h('thead', null, h('tr', null, head)), body));
   return { body, element };
 }

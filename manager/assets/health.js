@@ -61,7 +61,7 @@ export function health(model, place) {
       const state = h('span');
       const words = h('span');
       return {
-        element: h('li', null, h('span', { class: 'acts-row' }, h('strong', null, one.name), state), words),
+        element: h('li', null, h('strong', null, one.name), h('span', null, state), words),
         update(now) {
           attribute(state, 'class', LOOKS[now.how][0]);
           text(state, LOOKS[now.how][1]);

@@ -22,7 +22,7 @@ export function shown(trial) {
   if (trial.unassigned.length) faults.push(`${plural(trial.unassigned.length, 'topic')} would be read by nobody: ${trial.unassigned.slice(0, 5).join(', ')}`);
   const obstacles = Object.entries(trial.obstacles);
   if (obstacles.length) faults.push(`${plural(obstacles.length, 'topic')} could not be placed as wanted: ${obstacles.slice(0, 3).map(([topic, why]) => `${topic} (${why})`).join(', ')}`);
-  const table = trial.moves.length > 0 && h('div', { class: 'wide', tabindex: '0', role: 'region', 'aria-label': 'Moves' }, h('table', { 'aria-label': 'Moves' },
+  const table = trial.moves.length > 0 && h('div', { class: 'wide', tabindex: '0', role: 'group', 'aria-label': 'Moves' }, h('table', { 'aria-label': 'Moves' },
     h('thead', null, h('tr', null, ['Topic', 'From', 'To', 'Why'].map((title) => h('th', { scope: 'col' }, title)), h('th', { scope: 'col', class: 'num' }, 'Frames/s'))),
     h('tbody', null, trial.moves.slice(0, NAMED).map((move) => h('tr', null, h('th', { scope: 'row' }, move.topic),
       h('td', null, move.from ?? 'nobody'), h('td', null, move.to ?? 'nobody'), h('td', null, `${move.reason}${move.forced ? ', at once' : ''}`), h('td', { class: 'num' }, mean(move.load)))))));

@@ -16,8 +16,8 @@ export function virtualTable({ label, columns, make, onsort, onview }) {
     const element = h('th', { scope: 'col', class: `${column.kind ?? ''} c-${column.id} ${column.width}` }, column.sort ? button : column.title);
     return [column.id, { element, arrow }];
   }));
-  const above = h('tr', { class: 'gap', 'aria-hidden': 'true' }, h('td', { colspan: columns.length }));
-  const below = h('tr', { class: 'gap', 'aria-hidden': 'true' }, h('td', { colspan: columns.length }));
+  const above = h('tr', { class: 'gap', 'aria-hidden': 'true' }, h('td'));
+  const below = h('tr', { class: 'gap', 'aria-hidden': 'true' }, h('td'));
   const body = h('tbody', null, above, below);
   const table = h('table', { 'aria-label': label }, h('thead', null, h('tr', { 'aria-rowindex': '1' }, [...heads.values()].map((head) => head.element))), body);
   const element = h('div', { class: 'list', role: 'region', 'aria-label': `${label}, scrolls`, tabindex: '0' }, table);

@@ -111,8 +111,8 @@ export function workload(model, place, key) {
     { name: 'In flight, peak', kind: 'first', of: (point) => point.inFlight, write: count },
     { name: 'Mean', kind: 'second', of: (point) => point.concurrency, write: mean },
     { name: 'Held', kind: 'third', of: (point) => point.held, write: count },
-  ], HOUR_MS);
-  const rate = chart('Request rate', 'requests a second', [{ name: 'Requests per second', kind: 'first', of: (point) => point.requestRate, write: mean }], HOUR_MS);
+  ]);
+  const rate = chart('Request rate', 'requests a second', [{ name: 'Requests per second', kind: 'first', of: (point) => point.requestRate, write: mean }]);
   const parts = { told: told(), facts: facts(), cold: coldStarts(), interceptors: interceptors(), decided: decided('What was decided about it') };
   const body = h('div', { class: 'body' },
     h('div', { class: 'two' }, panel('Requests in flight', 'last hour', flight.element), panel('Request rate', 'last hour', rate.element)),

@@ -41,7 +41,6 @@ const ASSETS: &[(&str, &str, &str)] = &[
     asset!(SCRIPT, "api.js"),
     asset!(SCRIPT, "assignment.js"),
     asset!(SCRIPT, "chart.js"),
-    asset!(SCRIPT, "chart.js"),
     asset!(SCRIPT, "collectors.js"),
     asset!(SCRIPT, "decided.js"),
     asset!(SCRIPT, "dialog.js"),

@@ -61,7 +61,9 @@ impl Stage {
         stage.write_routes(NOWHERE)?;
         all_known(&stage.line.managers()[0].api).await?;
         let brisk = Pattern::Steady { open: 4, length: Duration::from_millis(50) };
-        stage.send(&[("busy", steady(8)), ("brisk", brisk)]);
+        let bursty =
+            Pattern::Bursts { every: Duration::from_secs(6), at_once: 7, length: Duration::from_millis(900) };
+        stage.send(&[("busy", steady(8)), ("brisk", brisk), ("bursty", bursty)]);
         Ok(stage)
     }
 
@@ -128,7 +130,8 @@ fn steady(open: usize) -> Pattern {
 
 fn routes_of(backend: std::net::SocketAddr) -> Vec<Route> {
     let quiet = (0..30).map(|number| format!("quiet-{number:02}"));
-    ["busy".to_owned(), "brisk".to_owned()].into_iter().chain(quiet).map(|name| Route::new(name, backend)).collect()
+    let loaded = ["busy", "brisk", "bursty"].map(str::to_owned);
+    loaded.into_iter().chain(quiet).map(|name| Route::new(name, backend)).collect()
 }
 
 /// Waits until a manager knows all its workloads.

@@ -15,8 +15,18 @@ async function shown({ page }) {
   await pictures(page, 'collectors');
 }
 
-async function cancelled({ page }) {
+async function token({ page }) {
   await page.getByRole('button', { name: 'Drain collector-2' }).click();
+  await page.locator('#token').waitFor();
+  await pictures(page, 'token');
+  await page.locator('#token').fill('not the right one, by far');
+  await page.keyboard.press('Enter');
+  await until('a wrong token is asked for again', async () => /was not taken/.test(await page.locator('#token-why').textContent()));
+  await page.locator('#token').fill(TOKEN);
+  await page.getByRole('button', { name: 'Use this token' }).click();
+}
+
+async function cancelled({ page }) {
   const dialog = page.getByRole('dialog');
   await until('the preview names what would move', async () => /topics would move, in \d+ round/.test(await dialog.textContent()) && (await dialog.locator('tbody tr').count()) > 3);
   await pictures(page, 'drain');
@@ -28,13 +38,6 @@ async function cancelled({ page }) {
 async function drained({ page }) {
   await page.getByRole('button', { name: 'Drain collector-2' }).click();
   await page.getByRole('button', { name: 'Drain it' }).click();
-  const token = page.locator('#token');
-  await token.waitFor();
-  await token.fill('not the right one, by far');
-  await page.keyboard.press('Enter');
-  await until('a wrong token is asked for again', async () => /was not taken/.test(await page.locator('#token-why').textContent()));
-  await page.locator('#token').fill(TOKEN);
-  await page.getByRole('button', { name: 'Use this token' }).click();
   await until('it is being emptied', async () => /draining/.test(await row(page, 'collector-2').textContent()));
   await until('and is empty', async () => /^0 \//.test(await row(page, 'collector-2').locator('.load .text').first().textContent()));
   const kept = await page.evaluate(() => [sessionStorage.length, localStorage.length, document.cookie].join());
@@ -61,8 +64,9 @@ async function topics({ page }) {
 
 export const collectors = [
   ['collectors', shown],
+  ['a token is asked for once', token],
   ['a preview that is cancelled', cancelled],
-  ['draining, with a token', drained],
+  ['draining', drained],
   ['taking it back, and a rebalance', back],
   ['the topics of one collector', topics],
 ];

@@ -12,6 +12,8 @@ async function health({ page }) {
 async function dies({ page, state }) {
   await page.goto(`${BASE}/#/workloads`);
   await until('rows', async () => (await page.locator('.list tbody a').count()) > 5);
+  await page.waitForTimeout(300);
+  await picture(page, 'list');
   state.away = true;
   await ask('kill the manager');
   await page.getByText('Disconnected.').waitFor();

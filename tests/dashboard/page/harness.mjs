@@ -58,7 +58,8 @@ export async function open() {
   page.on('console', (message) => {
     if (!['error', 'warning'].includes(message.type())) return;
     // While the manager is dead, the browser says of each attempt that it failed. Refusals that a scenario asks for are answers.
-    const expected = /Failed to load resource/.test(message.text()) && (state.away || /40[19]|412|422/.test(message.text()));
+    const expected = /Failed to load resource/.test(message.text()) 
+      && (state.away || /40[19]|412|422/.test(message.text()) || /no-such/.test(message.location().url));
     if (!expected) faults.push(`console ${message.type()}: ${message.text()} (${message.location().url})`);
   });
   page.on('pageerror', (error) => faults.push(`exception: ${error.stack}`));
