@@ -6,8 +6,8 @@ import { attribute, h } from './dom.js';
 const SPARE = 12;
 
 /**
- * `columns`: `{id, title, kind, width, sort}`, `sort` telling which way is first (`1` up, `-1` down). `make(item)` gives a row as
- * `{element, update(item)}`. `onsort(id)` is called by the heads. The list is shown by `show(items, sorted)`.
+ * `columns`: `{id, title, kind, width, sort}`, `sort` telling which way is first (`1` up, `-1` down). `make()` gives a row as
+ * `{element, update(item)}`, for one item after another. `onsort(id)` is called by the heads. The list is shown by `show(items, sorted)`.
  */
 export function virtualTable({ label, columns, make, onsort, onview }) {
   const heads = new Map(columns.map((column) => {
@@ -35,24 +35,30 @@ export function virtualTable({ label, columns, make, onsort, onview }) {
     const height = rowHeight();
     const first = Math.max(0, Math.floor(element.scrollTop / height) - SPARE);
     const last = Math.min(items.length, Math.ceil((element.scrollTop + element.clientHeight) / height) + SPARE);
+    const wanted = items.slice(first, last);
+    const ids = new Set(wanted.map((item) => item.id));
+    // Rows that have left the screen are written anew, in their order: while one scrolls far, no element is made or moved. But for
+    // the one with the focus, which would go to another item unasked.
+    const left = [...shown].filter(([id]) => !ids.has(id)).map(([, row]) => row);
+    const spare = left.filter((row) => !row.element.contains(document.activeElement)).reverse();
     const kept = new Map();
     let before = above;
-    for (let i = first; i < last; i += 1) {
-      const item = items[i];
-      const row = shown.get(item.id) ?? make(item);
+    wanted.forEach((item, i) => {
+      const row = shown.get(item.id) ?? spare.pop() ?? make();
       kept.set(item.id, row);
       row.update(item);
-      attribute(row.element, 'aria-rowindex', i + 2);
+      attribute(row.element, 'aria-rowindex', first + i + 2);
       if (before.nextSibling !== row.element) before.after(row.element);
       before = row.element;
-    }
-    for (const [id, row] of shown) {
-      if (!kept.has(id)) row.element.remove();
+    });
+    const used = new Set(kept.values());
+    for (const row of left) {
+      if (!used.has(row)) row.element.remove();
     }
     shown = kept;
     above.firstChild.style.height = `${first * height}px`;
     below.firstChild.style.height = `${Math.max(0, items.length - last) * height}px`;
-    onview?.(items.slice(first, last));
+    onview?.(wanted);
   }
 
   function plan() {

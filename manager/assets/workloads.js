@@ -47,8 +47,10 @@ export function arrange(rows, { search, only, by, way }) {
 // What was looked for stays while other views are open.
 const chosen = { search: '', only: 'all', by: 'inFlight', way: -1 };
 
-function row(item) {
-  const link = h('a', { href: `#/workloads/${item.key}` }, h('span', { class: 'of' }, `${item.namespace}/`), item.name);
+function row() {
+  const [namespace, name] = [h('span', { class: 'of' }), h('span')];
+  const link = h('a', null, namespace, name);
+  const title = h('th', { scope: 'row' }, link);
   const state = h('span');
   const cell = (kind) => h('td', { class: kind });
   const cells = { inFlight: cell('num c-inFlight'), held: cell('num c-held'), conc: cell('num c-conc'), rate: cell('num c-rate'), wanted: cell('num c-wanted') };
@@ -65,7 +67,7 @@ function row(item) {
     };
   };
   const [conc, rate] = [target('conc'), target('rate')];
-  const element = h('tr', null, h('th', { scope: 'row', title: item.key }, link), h('td', null, state),
+  const element = h('tr', null, title, h('td', null, state),
     cells.inFlight, cells.held, cells.conc, cells.rate, cells.wanted, h('td', { class: 'c-spark' }, spark.element), provider, collector);
   const number = (td, value, write = count) => {
     text(td, write(value));
@@ -75,6 +77,10 @@ function row(item) {
     element,
     update(now) {
       const heard = now.heard;
+      text(namespace, `${now.namespace}/`);
+      text(name, now.name);
+      attribute(link, 'href', `#/workloads/${now.key}`);
+      attribute(title, 'title', now.key);
       text(state, now.state);
       attribute(state, 'class', LOOKS[now.state]);
       number(cells.inFlight, heard ? now.inFlight : null);

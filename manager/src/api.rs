@@ -19,8 +19,8 @@ pub use assignment::{AssignmentView, PlaceView, RebalanceView};
 pub use collectors::{CollectorView, CollectorWish};
 pub use explain::ExplainView;
 pub use live::{
-    ACTIVE, ColdStartView, FleetView, HEARD, HistoryView, InterceptorView, KNOWN, LiveRow, MovingView, PointView, RowsView,
-    ShareView, SharesView, WholeRow, ZERO_IS_UNKNOWN,
+    ACTIVE, ColdStartView, FleetView, HEARD, HistoryView, InterceptorView, KNOWN, LiveRow, MovingView, PointView,
+    RowsView, ShareView, SharesView, WholeRow, ZERO_IS_UNKNOWN,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use problem::{FieldProblem, Problem};

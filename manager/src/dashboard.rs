@@ -112,7 +112,8 @@ fn compressed(text: &str) -> std::io::Result<Vec<u8>> {
 fn takes_gzip(accepted: &str) -> bool {
     accepted.split(',').any(|one| {
         let mut parts = one.split(';').map(str::trim);
-        parts.next() == Some("gzip") && !parts.any(|weight| weight.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)))
+        parts.next() == Some("gzip")
+            && !parts.any(|weight| weight.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)))
     })
 }
 
@@ -146,7 +147,8 @@ mod tests {
     #[test]
     fn every_file_is_named_and_none_names_another_host() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
-        let names = std::fs::read_dir(folder).map(|files| files.flatten().map(|file| file.file_name()).collect::<Vec<_>>());
+        let names =
+            std::fs::read_dir(folder).map(|files| files.flatten().map(|file| file.file_name()).collect::<Vec<_>>());
         let names = names.unwrap_or_default();
         assert_eq!(names.len(), ASSETS.len());
         for (path, _, text) in ASSETS {

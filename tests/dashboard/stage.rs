@@ -37,9 +37,10 @@ struct Stage {
 pub(crate) async fn tour() -> Result<()> {
     let mut stage = Stage::set().await?;
     let api = stage.line.managers()[0].api.clone();
-    let outcome =
-        play(Scenario { script: "tour.mjs", api: &api, further: &[("TOKEN", TOKEN)] }, async |what| stage.act(what).await)
-            .await;
+    let outcome = play(Scenario { script: "tour.mjs", api: &api, further: &[("TOKEN", TOKEN)] }, async |what| {
+        stage.act(what).await
+    })
+    .await;
     let outcome = outcome.with_context(|| stage.line.logs());
     stage.end().await;
     outcome
@@ -53,16 +54,14 @@ impl Stage {
         let secrets = Folder::new("secrets")?;
         let tokens = secrets.join("tokens");
         fs::write(&tokens, format!("operate:ada:{TOKEN}\n"))?;
-        let manager_flags =
-            vec!["--activity-window=5s".to_owned(), format!("--api-token-file={}", tokens.display())];
+        let manager_flags = vec!["--activity-window=5s".to_owned(), format!("--api-token-file={}", tokens.display())];
         let shape = Shape { interceptors: 2, collectors: 3, manager_flags, ..Shape::default() };
         let line = Processes::start(&shape, &routes_of(backend)).await?;
         let mut stage = Self { line, load, backend, traffic: Vec::new(), held: Vec::new(), _secrets: secrets };
         stage.write_routes(NOWHERE)?;
         all_known(&stage.line.managers()[0].api).await?;
         let brisk = Pattern::Steady { open: 4, length: Duration::from_millis(50) };
-        let bursty =
-            Pattern::Bursts { every: Duration::from_secs(6), at_once: 7, length: Duration::from_millis(900) };
+        let bursty = Pattern::Bursts { every: Duration::from_secs(6), at_once: 7, length: Duration::from_millis(900) };
         stage.send(&[("busy", steady(8)), ("brisk", brisk), ("bursty", bursty)]);
         Ok(stage)
     }

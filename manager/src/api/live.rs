@@ -74,8 +74,7 @@ pub struct InterceptorView {
 pub type LiveRow = (u32, u8, u64, u64, f64, f64, Option<u32>);
 
 /// A whole row: namespace, name, provider, targets of concurrency and rate, least and most replicas, collector, values.
-pub type WholeRow<S = String> =
-    (S, S, S, Option<u32>, Option<u32>, Option<u32>, Option<u32>, Option<S>, LiveRow);
+pub type WholeRow<S = String> = (S, S, S, Option<u32>, Option<u32>, Option<u32>, Option<u32>, Option<S>, LiveRow);
 
 /// The values are known; where not, they are the last known ones.
 pub const KNOWN: u8 = 1;

@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn a_cold_start_is_from_the_first_held_request_until_none_is() {
-        let answers = [(10, 0), (20, 1), (30, 7), (40, 3), (50, 0), (60, 0), (70, 2)].map(|(at, held)| answer(at, held));
+        let answers =
+            [(10, 0), (20, 1), (30, 7), (40, 3), (50, 0), (60, 0), (70, 2)].map(|(at, held)| answer(at, held));
         assert_eq!(seen(&answers), [(20, Some(50), 7), (70, None, 2)]);
     }
 

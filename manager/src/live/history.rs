@@ -90,11 +90,7 @@ impl History {
         if open.slot == slot {
             // A slot that was not known all the time is one that is not known.
             if open.known() && seen.known() {
-                *open = Point {
-                    in_flight: open.in_flight.max(seen.in_flight),
-                    held: open.held.max(seen.held),
-                    ..seen
-                };
+                *open = Point { in_flight: open.in_flight.max(seen.in_flight), held: open.held.max(seen.held), ..seen };
             } else if open.known() {
                 *open = seen;
             }

@@ -43,9 +43,8 @@ pub async fn history(State(rest): Shown, Asked(asked): Asked<HistoryAsked>) -> R
     let catalogue = rest.catalogue.load();
     let mut told = Vec::with_capacity(names.len());
     for name in names {
-        let id: WorkloadId = name
-            .parse()
-            .map_err(|_| Failure::bad_request(format!("{name:?} is no workload: write namespace/name")))?;
+        let id: WorkloadId =
+            name.parse().map_err(|_| Failure::bad_request(format!("{name:?} is no workload: write namespace/name")))?;
         told.extend(catalogue.get(&id).map(|entry| of(&rest, entry, steps)));
     }
     Ok(Json(told))
@@ -76,9 +75,5 @@ fn of(rest: &Rest, entry: &Entry, steps: u32) -> HistoryView {
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a cold start are far below 2^52")]
 fn cold_start(seen: &ColdStart) -> ColdStartView {
     let ms = seen.ended_unix_ms.map(|ended| ended.saturating_sub(seen.began_unix_ms));
-    ColdStartView {
-        began_unix_ms: seen.began_unix_ms,
-        seconds: ms.map(|ms| ms as f64 / 1000.0),
-        held: seen.held,
-    }
+    ColdStartView { began_unix_ms: seen.began_unix_ms, seconds: ms.map(|ms| ms as f64 / 1000.0), held: seen.held }
 }

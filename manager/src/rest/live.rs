@@ -133,7 +133,8 @@ fn interceptors(rest: &Rest) -> Vec<InterceptorView> {
 pub async fn live(State(rest): Shown) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (known, coming) = rest.live.listen();
     // Closed as soon as this one lags: what it has missed is more than it would cost to begin anew.
-    let coming = stream::unfold(coming, |mut coming| async move { coming.recv().await.ok().map(|told| (told, coming)) });
+    let coming =
+        stream::unfold(coming, |mut coming| async move { coming.recv().await.ok().map(|told| (told, coming)) });
     let now = Told { event: "fleet", data: Arc::from(serde_json::to_string(&fleet(&rest)).unwrap_or_default()) };
     let all = stream::iter([now]).chain(stream::iter(known)).chain(coming);
     let all = all.map(|told| Ok(Event::default().event(told.event).data(&*told.data)));

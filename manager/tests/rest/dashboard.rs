@@ -101,7 +101,10 @@ async fn a_page_is_told_all_workloads_then_what_comes_and_goes() {
     let mut resets = 0;
     let take = |names: &mut std::collections::BTreeMap<u64, String>, rows: &Value| {
         for row in rows["whole"].as_array().unwrap() {
-            names.insert(row[8][0].as_u64().unwrap(), format!("{}/{}", row[0].as_str().unwrap(), row[1].as_str().unwrap()));
+            names.insert(
+                row[8][0].as_u64().unwrap(),
+                format!("{}/{}", row[0].as_str().unwrap(), row[1].as_str().unwrap()),
+            );
         }
         for gone in rows["gone"].as_array().unwrap() {
             names.remove(&gone.as_u64().unwrap());
