@@ -59,8 +59,8 @@ function connection() {
   // A screen reader is told once; the seconds beside it are not read out each time.
   text(document.getElementById('banner-title'), lost ? 'Disconnected.' : '');
   if (!lost) return;
-  const since = seconds(Math.round((Date.now() - model.lostAt) / 1000));
-  text(document.getElementById('banner-text'), `${detail} What you see is as of ${since} ago. Trying again.`);
+  const passed = Math.round((Date.now() - model.lostAt) / 1000);
+  text(document.getElementById('banner-text'), `${detail} What you see is as of ${passed < 1 ? 'just now' : `${seconds(passed)} ago`}. Trying again.`);
 }
 
 function faults() {

@@ -10,7 +10,7 @@ const TOP = 8;
 const HOUR_MS = 3600000;
 const STEP_MS = 15000;
 // What a chart shows at least, and what is written below it.
-const SPANS = [[5, [5, 4, 3, 2, 1, 0]], [15, [15, 10, 5, 0]], [30, [30, 20, 10, 0]], [60, [60, 45, 30, 15, 0]]];
+const SPANS = [[6, [6, 4, 2, 0]], [15, [15, 10, 5, 0]], [30, [30, 20, 10, 0]], [60, [60, 45, 30, 15, 0]]];
 
 /** The next round number at or above. */
 export function nice(value) {

@@ -1,6 +1,6 @@
 // The policy: looked at, changed, tried out, and then set.
 
-import { call } from './api.js';
+import { Refused, call } from './api.js';
 import { confirm, say } from './dialog.js';
 import { attribute, h, panel, text } from './dom.js';
 import { shown, tryOut } from './preview.js';
@@ -39,9 +39,11 @@ export function policy() {
 
   const read = () => Object.fromEntries([...inputs].map(([field, input]) => {
     const value = input.value.trim();
-    // What is no number goes as it is: the manager says what is wrong with it, in the same words as to everybody.
-    return [field, field === 'kind' || !/^\d+$/.test(value) ? value : Number(value)];
+    return [field, field === 'kind' ? value : Number(value)];
   }));
+
+  /** What can't be sent as a number at all; what else is wrong the manager says, in the same words as to everybody. */
+  const noNumbers = () => NUMBERS.map(([field]) => field).filter((field) => !/^\d{1,9}$/.test(inputs.get(field).value.trim()));
 
   function show(view) {
     for (const [field, input] of inputs) input.value = view[field];
@@ -52,12 +54,13 @@ export function policy() {
 
   function fault(refused) {
     for (const [field, input] of inputs) {
-      const own = refused?.errors.find((one) => one.field === field || one.field.endsWith(`.${field}`));
+      const own = refused?.errors?.find((one) => one.field === field || one.field.endsWith(`.${field}`));
       attribute(input, 'aria-invalid', own ? 'true' : null);
       text(errors.get(field), own?.reason ?? '');
     }
-    text(said, refused ? refused.message : '');
-    if (refused?.errors.length) form.querySelector('[aria-invalid]')?.focus();
+    // What is said beside its field is not said twice.
+    text(said, !refused ? '' : refused.errors?.length ? 'Nothing was changed.' : refused.message);
+    if (refused?.errors?.length) form.querySelector('[aria-invalid]')?.focus();
   }
 
   async function load() {
@@ -93,6 +96,11 @@ export function policy() {
   again.addEventListener('click', load);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
+    const bad = noNumbers();
+    if (bad.length) {
+      fault(new Refused(0, '', bad.map((field) => ({ field, reason: 'must be a whole number' }))));
+      return;
+    }
     const wanted = read();
     preview.disabled = true;
     try {

@@ -33,8 +33,11 @@ export function virtualTable({ label, columns, make, onsort, onview }) {
   function paint() {
     planned = false;
     const height = rowHeight();
-    const first = Math.max(0, Math.floor(element.scrollTop / height) - SPARE);
-    const last = Math.min(items.length, Math.ceil((element.scrollTop + element.clientHeight) / height) + SPARE);
+    const onScreen = Math.ceil(element.clientHeight / height);
+    // A list that has just become shorter is scrolled beyond its end, until the browser notices.
+    const top = Math.max(0, Math.min(Math.floor(element.scrollTop / height), items.length - onScreen));
+    const first = Math.max(0, top - SPARE);
+    const last = Math.min(items.length, top + onScreen + 1 + SPARE);
     const wanted = items.slice(first, last);
     const ids = new Set(wanted.map((item) => item.id));
     // Rows that have left the screen are written anew, in their order: while one scrolls far, no element is made or moved. But for

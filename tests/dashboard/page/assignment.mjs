@@ -17,7 +17,7 @@ async function history({ page }) {
 
 async function refused({ page }) {
   await until('the policy in force', async () => (await field(page, 'maxPerHost').inputValue()) === '200');
-  for (const [value, reason] of [['0', /at least 1/], ['many', /invalid type/], ['-3', /invalid/]]) {
+  for (const [value, reason] of [['0', /at least 1/], ['many', /whole number/], ['-3', /whole number/]]) {
     await field(page, 'maxPerHost').fill(value);
     await page.getByRole('button', { name: 'Preview' }).click();
     await until(`${value} is refused beside its field`, async () => reason.test(await page.locator('#e-maxPerHost').textContent()));
