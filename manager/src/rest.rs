@@ -49,8 +49,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
-use crate::fleet::Fleet;
 use crate::dashboard;
+use crate::fleet::Fleet;
 use crate::lead::decisions::Decisions;
 use crate::live::Live;
 use crate::metrics::RestMetrics;

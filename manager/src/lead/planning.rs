@@ -179,18 +179,18 @@ impl<'a> Planning<'a> {
         let (made_of, plan, mut memory) = (inputs.clone(), current.plan.clone(), std::mem::take(&mut self.memory));
         let leaving = self.verdicts.iter().filter(|(_, verdict)| verdict.state == State::Leaving);
         let stopping: BTreeSet<CollectorId> = leaving.map(|(id, _)| id.clone()).collect();
-        let (solution, took, wanted, memory) = off_the_worker(move || {
+        let (solution, took, decided, memory) = off_the_worker(move || {
             let problem = inputs.problem(&board, &topic_life, &plan);
             let started = Instant::now();
             let solution = solve(&problem, &plan);
             let took = started.elapsed();
-            let wanted = scaling.decide(&problem, &solution, &stopping, &mut memory);
-            (solution, took, wanted, memory)
+            let decided = scaling.decide(&problem, &solution, &stopping, &mut memory);
+            (solution, took, decided, memory)
         })
         .await;
         self.memory = memory;
-        for (provider, collectors) in wanted {
-            metrics.wanted_collectors.get_or_create(&[("provider", provider)]).set(gauge(collectors));
+        for (provider, collectors) in decided.collectors() {
+            metrics.wanted_collectors.get_or_create(&[("provider", provider.clone())]).set(gauge(collectors));
         }
         metrics.plan_seconds.observe(took.as_secs_f64());
         metrics.unassigned.set(gauge(solution.unassigned.len()));
@@ -200,9 +200,11 @@ impl<'a> Planning<'a> {
             }
             metrics.generation.set(i64::try_from(current.plan.generation).unwrap_or(i64::MAX));
             self.planned = Some((made_of, Instant::now()));
+            self.scaling.ask(decided);
             return Ok(current);
         }
         let revision = self.leader.store.commit(&solution.plan, current.revision, term).await?;
+        self.scaling.ask(decided);
         let plan = solution.plan.clone();
         self.moving = off_the_worker(move || inputs::moving(&plan)).await;
         // The next plan on top of this one is the same, until something changes.

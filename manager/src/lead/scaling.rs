@@ -46,6 +46,21 @@ struct Wanted {
     because: String,
 }
 
+/// What has been decided, and nobody has been asked for yet.
+#[derive(Debug)]
+#[must_use = "it is to be asked for once the plan that it goes with is in force"]
+pub struct Decided {
+    wanted: BTreeMap<String, Wanted>,
+    retiring: BTreeSet<CollectorId>,
+}
+
+impl Decided {
+    /// How many collectors are wanted, by provider.
+    pub fn collectors(&self) -> impl Iterator<Item = (&String, usize)> {
+        self.wanted.iter().map(|(provider, wanted)| (provider, wanted.collectors))
+    }
+}
+
 impl Scaling {
     pub fn new(fleet: Arc<dyn Fleet>, settings: Settings) -> Self {
         Self { fleet, settings, began: Instant::now(), state: Mutex::default(), changed: Notify::new() }
@@ -57,32 +72,40 @@ impl Scaling {
     }
 
     /// Decides after a plan has been made; to be called off the async workers, since it looks at all topics. What is remembered stays with
-    /// whoever plans; `stopping` are those that have said that they are about to stop. Gives how many are wanted, by provider.
+    /// whoever plans; `stopping` are those that have said that they are about to stop.
     pub fn decide(
         &self,
         problem: &Problem,
         solution: &Solution,
         stopping: &BTreeSet<CollectorId>,
         memory: &mut Memory,
-    ) -> BTreeMap<String, usize> {
+    ) -> Decided {
         let sizes = self.state.lock().sizes.clone();
-        let Some(sizes) = sizes else { return self.advise(problem) };
+        let Some(sizes) = sizes else {
+            return Decided { wanted: self.advise(problem), retiring: BTreeSet::new() };
+        };
         let seen = scale::Seen { problem, solution, sizes: &sizes, stopping, now: self.began.elapsed() };
         let decided = scale::scale(&seen, &self.settings, memory);
-        let wanted = |scaled: &Scaled| Wanted { collectors: scaled.collectors, because: scaled.why.to_string() };
+        let retiring = decided.values().flat_map(|scaled| scaled.drain.iter().cloned()).collect();
+        let wanted = |scaled: Scaled| Wanted { collectors: scaled.collectors, because: scaled.why.to_string() };
+        let wanted = decided.into_iter().map(|(provider, scaled)| (provider, wanted(scaled))).collect();
+        Decided { wanted, retiring }
+    }
+
+    /// Has it carried out. The plan that it was decided with must be in force: a collector that is one too many may have topics until then.
+    pub fn ask(&self, decided: Decided) {
         let mut state = self.state.lock();
-        state.retiring = decided.values().flat_map(|scaled| scaled.drain.iter().cloned()).collect();
-        state.wanted = decided.iter().map(|(provider, scaled)| (provider.clone(), wanted(scaled))).collect();
-        let due = state.wanted.iter().any(|(provider, wanted)| sizes.get(provider) != Some(&wanted.collectors));
-        drop(state);
-        if due {
+        let State { sizes, wanted, retiring } = &mut *state;
+        *retiring = decided.retiring;
+        *wanted = decided.wanted;
+        let differs = |sizes: &Sizes| wanted.iter().any(|(provider, one)| sizes.get(provider) != Some(&one.collectors));
+        if sizes.as_ref().is_some_and(differs) {
             self.changed.notify_one();
         }
-        decided.into_iter().map(|(provider, scaled)| (provider, scaled.collectors)).collect()
     }
 
     /// Says once when more are wanted than somebody else has started.
-    fn advise(&self, problem: &Problem) -> BTreeMap<String, usize> {
+    fn advise(&self, problem: &Problem) -> BTreeMap<String, Wanted> {
         if self.fleet.kind() != "static" {
             return BTreeMap::new();
         }
@@ -107,7 +130,7 @@ impl Scaling {
             }
         }
         state.wanted.retain(|provider, _| needed.contains_key(provider));
-        needed
+        state.wanted.clone()
     }
 
     /// Asks the fleet for what is wanted, for as long as it is polled.
