@@ -56,11 +56,13 @@ impl Reader {
 
     /// A request is over.
     pub(super) fn take(&mut self, Fetched { lane, leader, asked, as_of, answer }: Fetched) {
-        if self.leaders.is_alone(&leader) && self.lanes.are_all_at(&leader) {
+        let is_alone = self.leaders.is_alone(&leader);
+        if is_alone && self.lanes.are_all_at(&leader) {
             self.places.bear_out_alone(Instant::now());
         }
         let taken = answer.and_then(|answer| {
-            let proof = self.trust.proves(&leader, as_of).then_some(as_of);
+            // Where there is no other broker, nobody can have led in place of one that hung.
+            let proof = (self.trust.proves(&leader, as_of) || is_alone).then_some(as_of);
             self.take_answer(&leader, &asked, proof, &answer)
         });
         match taken {
