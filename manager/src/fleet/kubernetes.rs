@@ -34,7 +34,7 @@ const ATTEMPTS: usize = 5;
 /// Which StatefulSets, and how patient.
 #[derive(Debug, Clone)]
 pub struct StatefulSetsOptions {
-    /// The value of their label [`FLEET`].
+    /// The value of their label `plimsoll.io/fleet`.
     pub name: String,
     /// Their namespace; else the client's own.
     pub namespace: Option<String>,
