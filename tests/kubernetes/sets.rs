@@ -20,6 +20,8 @@ pub(crate) async fn perform(cluster: &mut Cluster) -> Result<()> {
     cluster.stateful_set(NAMESPACE, "one", Some("aws"), "node-aws", 0).await?;
     let known = BTreeMap::from([("", 2), ("default", 2), ("aws", 0)].map(|(name, size)| (name.to_owned(), size)));
     ensure!(fleet.sizes().await? == Some(known), "{:?}", fleet.sizes().await?);
+    ensure!(fleet.can_serve("aws").await? && fleet.can_serve("default").await?, "one without replicas can have some");
+    ensure!(!fleet.can_serve("gcp").await?, "nobody makes its StatefulSet");
     fleet.scale("", 3).await?;
     ensure!(cluster.replicas(NAMESPACE, "plain").await? == 3);
     fleet.scale("default", 1).await?;

@@ -204,6 +204,11 @@ impl Fleet for StatefulSets {
         Err(failed(&what, format!("the StatefulSet {} changes all the time", seen.name)))
     }
 
+    /// StatefulSets are made by whoever installs Plimsoll, and never here.
+    async fn can_serve(&self, provider: &str) -> Result<bool, FleetError> {
+        Ok(self.list().await?.contains_key(name(provider)))
+    }
+
     /// Pods are not this process's: they go on.
     async fn close(&self) {}
 }

@@ -19,6 +19,8 @@ use crate::lead::decisions::unix_ms;
 
 /// Messages that wait for one slow listener: seconds. One that is further behind is let go, and begins anew.
 const WAITING: usize = 16;
+/// Listeners at once. What one is told first, all rows, waits for it in memory: 1.5 MB of 10,000 workloads.
+const LISTENERS: usize = 64;
 /// Rows of one message: the first of them are on a screen before the last have been sent.
 const ROWS_A_MESSAGE: usize = 1_000;
 
@@ -160,10 +162,13 @@ impl Live {
         let _ = self.told.send(Told { event: "fleet", data: json(fleet) });
     }
 
-    /// All rows as they are, and the messages that come from now on. Rows say how they are, not how they differ, so a change that is
-    /// in both does no harm.
-    pub fn listen(&self) -> (Vec<Told>, broadcast::Receiver<Told>) {
+    /// All rows as they are, and the messages that come from now on; none where too many listen already. Rows say how they are, not how
+    /// they differ, so a change that is in both does no harm.
+    pub fn listen(&self) -> Option<(Vec<Told>, broadcast::Receiver<Told>)> {
         let held = self.held.lock();
+        if self.told.receiver_count() >= LISTENERS {
+            return None;
+        }
         let coming = self.told.subscribe();
         let mut rows: Vec<&Row> = held.rows.values().filter(|row| row.round > 0).collect();
         rows.sort_unstable_by_key(|row| row.id);
@@ -175,7 +180,7 @@ impl Live {
         let mut parts = rows.chunks(ROWS_A_MESSAGE);
         let mut known = vec![message(true, parts.next().unwrap_or_default())];
         known.extend(parts.map(|part| message(false, part)));
-        (known, coming)
+        Some((known, coming))
     }
 
     /// One workload's points, the newest last, each with when it began in milliseconds since the Unix epoch; so many at most.

@@ -13,6 +13,7 @@ use plimsoll_wire::collector::interceptor_state::Liveness;
 use tokio::time::Instant;
 
 use super::document::Everywhere;
+use super::failure::Failure;
 use super::known::Known;
 use super::policy::in_force;
 use super::{Rest, Shown, views};
@@ -130,8 +131,11 @@ fn interceptors(rest: &Rest) -> Vec<InterceptorView> {
 /// slowly is let go, and begins anew.
 #[utoipa::path(get, path = "/api/v1/live", tag = "events",
     responses((status = 200, description = "The stream.", body = FleetView, content_type = "text/event-stream"), Everywhere))]
-pub async fn live(State(rest): Shown) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let (known, coming) = rest.live.listen();
+pub async fn live(State(rest): Shown) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let Some((known, coming)) = rest.live.listen() else {
+        let detail = "too many pages listen to this manager already: close some, or ask another manager";
+        return Err(Failure::too_many(detail, KEEP_ALIVE));
+    };
     // Closed as soon as this one lags: what it has missed is more than it would cost to begin anew.
     let coming =
         stream::unfold(coming, |mut coming| async move { coming.recv().await.ok().map(|told| (told, coming)) });
@@ -140,5 +144,5 @@ pub async fn live(State(rest): Shown) -> Sse<impl Stream<Item = Result<Event, In
     let all = all.map(|told| Ok(Event::default().event(told.event).data(&*told.data)));
     // A stream never ends by itself, and a manager that stops must not wait for its listeners.
     let all = all.take_until(rest.shutdown.clone().cancelled_owned());
-    Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

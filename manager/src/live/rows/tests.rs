@@ -69,7 +69,7 @@ fn apply(page: &mut HashMap<u64, u64>, message: &Value) {
 #[tokio::test(start_paused = true)]
 async fn who_comes_later_and_who_was_there_know_the_same_rows() {
     let mut world = World::new(2_500);
-    let (known, mut coming) = world.live.listen();
+    let (known, mut coming) = world.live.listen().expect("there is room");
     assert_eq!(known.len(), 3, "a thousand rows a message");
     let mut page = HashMap::new();
     known.iter().for_each(|told| apply(&mut page, &read(told)));
@@ -85,7 +85,7 @@ async fn who_comes_later_and_who_was_there_know_the_same_rows() {
         apply(&mut page, &read(&told));
     }
     let mut later = HashMap::new();
-    world.live.listen().0.iter().for_each(|told| apply(&mut later, &read(told)));
+    world.live.listen().expect("there is room").0.iter().for_each(|told| apply(&mut later, &read(told)));
     assert_eq!(page, later);
     assert_eq!((page.len(), page.values().sum::<u64>()), (2_000, 6));
 }
@@ -93,7 +93,7 @@ async fn who_comes_later_and_who_was_there_know_the_same_rows() {
 #[tokio::test(start_paused = true)]
 async fn only_what_changes_is_told() {
     let world = World::new(100);
-    let (_, mut coming) = world.live.listen();
+    let (_, mut coming) = world.live.listen().expect("there is room");
     world.round();
     assert!(coming.try_recv().is_err(), "nothing has changed");
     world.in_flight("w00001", 1);
@@ -122,4 +122,13 @@ async fn the_last_hour_is_told_with_its_times() {
     assert_eq!(points[3].0 - points[0].0, 45_000);
     assert_eq!(world.live.history(&topic, 2).len(), 1, "the newest slot has just begun");
     assert!(world.live.history(&Topic::from("nobody"), SLOTS).is_empty());
+}
+
+#[test]
+fn so_many_listen_and_no_more() {
+    let live = Live::default();
+    let all: Vec<_> = (0..LISTENERS).map(|_| live.listen().expect("there is room")).collect();
+    assert!(live.listen().is_none());
+    drop(all);
+    assert!(live.listen().is_some());
 }
