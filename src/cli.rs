@@ -62,6 +62,8 @@ pub enum Command {
     Manager(Box<Manager>),
     /// Asks a manager, and has it change things: workloads, topics, collectors, the plan, the policy.
     Ctl(Box<ctl::Config>),
+    /// Writes the definitions of the custom resources to standard output: `plimsoll crds | kubectl apply --server-side -f -`.
+    Crds,
     /// Writes a shell's completions of this command to standard output: `source <(plimsoll completions bash)`.
     Completions {
         /// Which shell's.
@@ -76,6 +78,8 @@ pub struct Interceptor {
     pub config: plimsoll_interceptor::Config,
     #[command(flatten)]
     pub routes: Routes,
+    #[command(flatten)]
+    pub kubernetes: Access,
     #[command(flatten)]
     pub log: Log,
 }
@@ -114,19 +118,42 @@ pub struct Manager {
     pub kubernetes: Access,
     #[command(flatten)]
     pub routes: Routes,
+    /// Where KEDA reaches this manager's scaler: what the ScaledObjects say that the operator makes (--cluster). Default:
+    /// plimsoll-manager.NAMESPACE:9090, with this pod's namespace.
+    #[arg(long, env = "PLIMSOLL_SCALER_ADDRESS", value_name = "HOST:PORT")]
+    pub scaler_address: Option<String>,
     #[command(flatten)]
     pub log: Log,
     #[command(flatten)]
     pub store: Store,
 }
 
-/// Where the workloads are described.
+/// Where the workloads are described: in files, or in a cluster.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Routes {
     /// A YAML file, or a folder of them, of `InterceptorRoute` and `HTTPScaledObject` resources. Reloaded when they change; a bad
     /// resource is named and skipped.
-    #[arg(long, env = "PLIMSOLL_ROUTES", value_name = "FILE|FOLDER")]
-    pub routes: PathBuf,
+    #[arg(
+        long,
+        env = "PLIMSOLL_ROUTES",
+        value_name = "FILE|FOLDER",
+        required_unless_present = "cluster",
+        conflicts_with = "cluster"
+    )]
+    pub routes: Option<PathBuf>,
+    /// Take the resources from the Kubernetes cluster that --kubeconfig or this pod's service account leads to, with the endpoints of
+    /// their Services. While its API server is away, what is known stays.
+    #[arg(long, env = "PLIMSOLL_CLUSTER")]
+    pub cluster: bool,
+    /// The one namespace to look at in the cluster; empty is all of them.
+    #[arg(long, env = "PLIMSOLL_WATCH_NAMESPACE", value_name = "NAME", default_value_t = watched_by_addon())]
+    pub watch_namespace: String,
+}
+
+/// The add-on's own variable counts where ours says nothing.
+fn watched_by_addon() -> String {
+    std::env::var("KEDA_HTTP_WATCH_NAMESPACE").unwrap_or_default()
 }
 
 /// The log: Kafka.

@@ -10,6 +10,7 @@ mod parts;
 mod signals;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -17,6 +18,9 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use plimsoll_collector::Collector;
 use plimsoll_interceptor::{Endpoints, Interceptor};
 use plimsoll_manager::Manager;
+use plimsoll_manager::operator::Operator;
+use plimsoll_wire::resources::Workload;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,6 +59,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Ctl(config) => return ctl::run(*config).await,
         Command::Completions { shell } => return completions(shell),
+        Command::Crds => return print(plimsoll_wire::resources::crds::yaml()?.as_bytes()),
         _ => signals::cancel_on_stop(&shutdown, groups.clone())?,
     }
     match command {
@@ -62,7 +67,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Interceptor(part) => interceptor(*part, shutdown).await,
         Command::Collector(part) => collector(*part, shutdown).await,
         Command::Manager(part) => manager(*part, shutdown).await,
-        Command::Ctl(_) | Command::Completions { .. } => Ok(()),
+        Command::Ctl(_) | Command::Completions { .. } | Command::Crds => Ok(()),
     }
 }
 
@@ -70,7 +75,11 @@ async fn run(command: Command) -> Result<()> {
 fn completions(shell: clap_complete::Shell) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut text);
-    match std::io::Write::write_all(&mut std::io::stdout().lock(), &text) {
+    print(&text)
+}
+
+fn print(text: &[u8]) -> Result<()> {
+    match std::io::Write::write_all(&mut std::io::stdout().lock(), text) {
         // A reader that has gone (`| head`) is no error.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("can't write to standard output")
@@ -82,13 +91,35 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
 async fn interceptor(part: cli::Interceptor, shutdown: CancellationToken) -> Result<()> {
     let tasks = TaskTracker::new();
     let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
-    let routes = parts::routes(&part.routes.routes, &tasks, &shutdown);
+    let described = parts::described(&part.routes, &part.kubernetes, &tasks, &shutdown).await?;
     let endpoints = Endpoints::new();
-    tasks.spawn(plimsoll_interceptor::resolve_by_dns(routes.clone(), endpoints.clone(), shutdown.clone()));
+    let (routes, known) = resolved(described, &endpoints, &tasks, &shutdown);
     let parts = plimsoll_interceptor::Parts { log, routes, endpoints };
-    Interceptor::bind(part.config, parts).await?.serve(shutdown.clone()).await?;
+    Interceptor::bind(part.config, parts).await?.ready_when(known).serve(shutdown.clone()).await?;
     parts::finish(tasks, &shutdown).await;
     Ok(())
+}
+
+/// Keeps the endpoints of these workloads filled; gives the workloads to route to, and whether they are known.
+fn resolved(
+    described: parts::Described,
+    endpoints: &Endpoints,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> (watch::Receiver<Arc<Vec<Workload>>>, watch::Receiver<bool>) {
+    let parts::Described { workloads, known, cluster } = described;
+    let Some(parts::WatchedCluster { client, namespace }) = cluster else {
+        let by_dns = plimsoll_interceptor::resolve_by_dns(workloads.clone(), endpoints.clone(), shutdown.clone());
+        tasks.spawn(by_dns);
+        return (workloads, known);
+    };
+    let resources = plimsoll_interceptor::Resources { workloads, known };
+    let (endpoints, shutdown) = (endpoints.clone(), shutdown.clone());
+    let cluster =
+        plimsoll_interceptor::resolve_by_cluster(client, namespace.as_deref(), resources, endpoints, shutdown);
+    let resolved = (cluster.routes.clone(), cluster.known.clone());
+    tasks.spawn(cluster.finished());
+    resolved
 }
 
 async fn collector(part: cli::Collector, shutdown: CancellationToken) -> Result<()> {
@@ -112,11 +143,18 @@ async fn manager(part: cli::Manager, shutdown: CancellationToken) -> Result<()> 
     let tasks = TaskTracker::new();
     let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
     let store = parts::store(&part.store.place(&part.kubernetes)?, &tasks, &shutdown).await?;
-    let workloads = parts::routes(&part.routes.routes, &tasks, &shutdown);
+    let described = parts::described(&part.routes, &part.kubernetes, &tasks, &shutdown).await?;
+    let workloads = described.workloads;
     let prefix = part.config.collectors_prefix();
     let fleet = fleet::open(&part.fleet, &prefix, &part.log, &part.store, &part.kubernetes).await?;
     let parts = plimsoll_manager::Parts { log, store: store.clone(), workloads, fleet: fleet.clone() };
-    let served = Manager::bind(part.config, parts).await?.serve(shutdown.clone()).await;
+    let mut manager = Manager::bind(part.config, parts).await?;
+    if let Some(parts::WatchedCluster { client, namespace }) = described.cluster {
+        let own = client.default_namespace();
+        let scaler_address = part.scaler_address.unwrap_or_else(|| format!("plimsoll-manager.{own}:9090"));
+        manager = manager.ready_when(described.known).with_operator(Operator { client, namespace, scaler_address });
+    }
+    let served = manager.serve(shutdown.clone()).await;
     fleet.close().await;
     served?;
     store.close().await;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use kube::Client;
+use plimsoll_cluster::Access;
 use plimsoll_scheduler::store::{ConfigMapStore, EtcdStore, MemoryStore, Store, StoreHealth};
 use plimsoll_wire::log::EventLog;
 use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
-use plimsoll_wire::resources::{Workload, files};
+use plimsoll_wire::resources::{Workload, cluster, files};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::cli::{KafkaClient, Place};
+use crate::cli::{KafkaClient, Place, Routes};
 
 /// How long one look at the brokers may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -52,6 +54,41 @@ pub fn kafka(
         info!("Kafka answers");
     });
     Ok(log)
+}
+
+/// The workloads as they are described somewhere.
+pub struct Described {
+    pub workloads: watch::Receiver<Arc<Vec<Workload>>>,
+    /// Whether the workloads are known.
+    pub known: watch::Receiver<bool>,
+    /// The cluster that they are from, where they are from one.
+    pub cluster: Option<WatchedCluster>,
+}
+
+/// A cluster that is looked at.
+pub struct WatchedCluster {
+    pub client: Client,
+    /// The one namespace to look at; none is all.
+    pub namespace: Option<String>,
+}
+
+/// The workloads of route files or of a cluster, followed until shutdown.
+pub async fn described(
+    routes: &Routes,
+    kubernetes: &Access,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Described> {
+    if let Some(path) = &routes.routes {
+        let workloads = self::routes(path, tasks, shutdown);
+        return Ok(Described { workloads, known: watch::channel(true).1, cluster: None });
+    }
+    let client = kubernetes.client().await.context("can't make a client for the cluster (--cluster)")?;
+    let namespace = Some(routes.watch_namespace.clone()).filter(|namespace| !namespace.is_empty());
+    let watched = cluster::watch(client.clone(), namespace.as_deref(), shutdown.clone());
+    let (workloads, known) = (watched.workloads(), watched.known());
+    tasks.spawn(watched.finished());
+    Ok(Described { workloads, known, cluster: Some(WatchedCluster { client, namespace }) })
 }
 
 /// The workloads of route files, followed until shutdown.

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::endpoints::Endpoints;
@@ -26,6 +26,8 @@ use crate::routes::Table;
 pub(crate) struct Admin {
     /// Whether new clients should be sent here.
     pub(crate) ready: Arc<AtomicBool>,
+    /// Whether the routes and their endpoints are known: false until a cluster has told all of them.
+    pub(crate) known: watch::Receiver<bool>,
     pub(crate) registry: Arc<RwLock<Registry>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ledger: Ledger,

@@ -90,6 +90,7 @@ pub struct Interceptor {
     endpoints: Endpoints,
     publisher: Publisher,
     access_log: Output,
+    known: watch::Receiver<bool>,
 }
 
 /// Where lines go.
@@ -156,6 +157,8 @@ impl Interceptor {
             endpoints,
             publisher,
             access_log: Output(Box::new(io::stdout())),
+            // Routes that nobody says otherwise of are known from the start; its sender need not be there for that.
+            known: watch::channel(true).1,
         })
     }
 
@@ -184,6 +187,13 @@ impl Interceptor {
         self
     }
 
+    /// Is not ready before this is true: for routes that are not all known at the start.
+    #[must_use]
+    pub fn ready_when(mut self, known: watch::Receiver<bool>) -> Self {
+        self.known = known;
+        self
+    }
+
     /// Serves until `shutdown` is cancelled, then says so on `/readyz`, goes on for the shutdown delay, lets requests in flight
     /// finish for the drain timeout at most, and publishes its last totals. Dropping the future ends everything at once.
     ///
@@ -207,6 +217,7 @@ impl Interceptor {
             endpoints,
             publisher,
             access_log,
+            known,
         } = self;
         let count = config.threads().get();
         let stops = Stops::default();
@@ -238,6 +249,7 @@ impl Interceptor {
         let workloads = table.load().workloads.len();
         let pages = Admin {
             ready: ready.clone(),
+            known,
             registry,
             metrics,
             ledger,

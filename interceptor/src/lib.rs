@@ -8,6 +8,7 @@
 //! * [`ledger`] counts, [`publish`] tells the log. `metrics`, `admin` and `observe` (access log, traces) show people what goes on.
 
 mod admin;
+mod cluster;
 mod cold_start;
 mod config;
 mod endpoints;
@@ -28,6 +29,7 @@ mod static_routes;
 mod tls_client;
 mod upstream;
 
+pub use cluster::{Cluster, Resources, resolve_by_cluster};
 pub use cold_start::fallback_of;
 pub use config::{Config, ErrorFormat, Secret};
 pub use endpoints::{Endpoints, State};

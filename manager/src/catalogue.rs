@@ -16,7 +16,7 @@ pub struct Entry {
     pub topic: Topic,
 }
 
-/// All workloads at one moment; replaced whole when the resources change.
+/// All workloads at one moment; replaced whole when the resources change. The default is that none is known yet.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     /// Sorted by namespace, then name.
@@ -25,6 +25,7 @@ pub struct Catalogue {
     topics: Vec<Topic>,
     by_id: HashMap<WorkloadId, usize>,
     by_topic: HashMap<Topic, usize>,
+    known: bool,
 }
 
 impl Catalogue {
@@ -42,7 +43,13 @@ impl Catalogue {
         let by_topic = entries.iter().enumerate().map(|(at, entry)| (entry.topic.clone(), at)).collect();
         let mut topics: Vec<Topic> = entries.iter().map(|entry| entry.topic.clone()).collect();
         topics.sort_unstable();
-        Self { entries, topics, by_id, by_topic }
+        Self { entries, topics, by_id, by_topic, known: true }
+    }
+
+    /// Whether it says what there is. Until the resources have been read it is empty, which means nothing.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// All workloads, sorted by namespace, then name.

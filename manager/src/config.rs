@@ -9,6 +9,7 @@ use plimsoll_scheduler::scale::Settings;
 use plimsoll_wire::go_duration;
 
 use crate::rest::RestConfig;
+use crate::scaler::ScalerConfig;
 
 /// Settings of the control plane; each flag has an environment variable.
 #[derive(Debug, Clone, Args)]
@@ -72,6 +73,10 @@ pub struct Config {
     /// A stream of KEDA's is ended (and opened anew by KEDA) at this age, less up to a tenth.
     #[arg(long, env = "PLIMSOLL_MAX_STREAM_AGE", value_name = "DURATION", default_value = "1h", value_parser = at_least_a_second)]
     pub max_stream_age: Duration,
+
+    /// How KEDA reaches the scaler.
+    #[command(flatten)]
+    pub scaler: ScalerConfig,
 
     /// Who reaches the REST API, and how.
     #[command(flatten)]

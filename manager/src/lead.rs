@@ -27,6 +27,8 @@ use plimsoll_scheduler::policy::Policy;
 use plimsoll_scheduler::scale::Settings;
 use plimsoll_scheduler::store::{Campaign, Leadership, Store, Term};
 use plimsoll_wire::log::EventLog;
+use plimsoll_wire::resources::Workload;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -34,6 +36,7 @@ use crate::board::Board;
 use crate::catalogue::Catalogue;
 use crate::fleet::Fleet;
 use crate::metrics::ControlMetrics;
+use crate::operator::Operator;
 use awake::Awake;
 use decisions::Decisions;
 use health::Health;
@@ -61,6 +64,10 @@ pub struct Leader {
     pub retiring: Arc<ArcSwap<BTreeSet<CollectorId>>>,
     /// What this manager has seen of the collectors before it led.
     pub health: Arc<Mutex<Health>>,
+    /// Whether the workloads are known. A plan without them would take every topic away.
+    pub known: watch::Receiver<bool>,
+    pub workloads: watch::Receiver<Arc<Vec<Workload>>>,
+    pub operator: Option<Operator>,
     pub shutdown: CancellationToken,
 }
 
@@ -90,6 +97,10 @@ async fn lead(leader: &Leader, now: &Leadership) {
 }
 
 async fn follow_through(leader: &Leader, term: &Term) {
+    if leader.known.clone().wait_for(|known| *known).await.is_err() {
+        // Nobody will tell any more: the manager is stopping.
+        return std::future::pending().await;
+    }
     let topic_life = Arc::new(TopicLife::new(leader.topic_grace));
     let awake = Awake::new(tokio::time::Instant::now());
     let wishes = Wishes::load(&leader.store).await;
@@ -99,6 +110,14 @@ async fn follow_through(leader: &Leader, term: &Term) {
         planning.run(term),
         scaling.carry_out(leader),
         topics::keep(leader, &topic_life, &wishes),
+        operate(leader),
         awake.keep_looking()
     );
+}
+
+/// Keeps the cluster's resources right, where they come from a cluster.
+async fn operate(leader: &Leader) {
+    if let Some(operator) = &leader.operator {
+        operator.run(leader.workloads.clone()).await;
+    }
 }

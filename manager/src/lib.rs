@@ -13,6 +13,7 @@ mod lead;
 mod listening;
 mod live;
 mod metrics;
+pub mod operator;
 mod rest;
 mod scaler;
 pub mod told;
@@ -33,18 +34,21 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::config::Config;
+pub use crate::rest::tls::BadTls;
 pub use crate::rest::{BadAccess, RestConfig};
+pub use crate::scaler::ScalerConfig;
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
 use crate::fleet::Fleet;
 use crate::lead::decisions::Decisions;
 use crate::metrics::{ControlMetrics, RestMetrics, ScalerMetrics};
+use crate::operator::Operator;
+use crate::rest::tls::Tls;
 use crate::rest::{Access, Rest};
 use crate::scaler::Scaler;
 
@@ -73,6 +77,9 @@ pub enum Error {
     /// The REST API can't be reached as configured.
     #[error("the REST API can't be offered: {0}")]
     Access(#[from] BadAccess),
+    /// KEDA's scaler can't speak TLS as configured.
+    #[error("KEDA's scaler can't be offered: {0}")]
+    ScalerTls(#[from] BadTls),
     /// A task of its own failed: what it did nobody does any more.
     #[error("a task of the manager failed: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -99,8 +106,11 @@ pub struct Manager {
     api: TcpListener,
     access: Access,
     scaler: TcpListener,
+    scaler_tls: Option<Arc<Tls>>,
     api_addr: SocketAddr,
     scaler_addr: SocketAddr,
+    known: watch::Receiver<bool>,
+    operator: Option<Operator>,
 }
 
 impl Manager {
@@ -113,7 +123,25 @@ impl Manager {
         let (api, api_addr) = listen(config.api_listen, "the REST API (--api-listen)").await?;
         let (scaler, scaler_addr) = listen(config.scaler_listen, "KEDA (--scaler-listen)").await?;
         let access = Access::read(&config.rest, api_addr)?;
-        Ok(Self { config, parts, api, access, scaler, api_addr, scaler_addr })
+        let scaler_tls = config.scaler.tls()?;
+        // Workloads that nobody says otherwise of are known from the start; its sender need not be there for that.
+        let known = watch::channel(true).1;
+        Ok(Self { config, parts, api, access, scaler, scaler_tls, api_addr, scaler_addr, known, operator: None })
+    }
+
+    /// While `known` is false nothing is said of any workload, and nothing is planned or deleted: for workloads that are not all
+    /// known at the start.
+    #[must_use]
+    pub fn ready_when(mut self, known: watch::Receiver<bool>) -> Self {
+        self.known = known;
+        self
+    }
+
+    /// The leader keeps a cluster's resources right.
+    #[must_use]
+    pub fn with_operator(mut self, operator: Operator) -> Self {
+        self.operator = Some(operator);
+        self
     }
 
     /// Where the REST API listens.
@@ -133,7 +161,7 @@ impl Manager {
     /// # Errors
     /// Where a server fails.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { config, parts, api, access, scaler, api_addr, scaler_addr } = self;
+        let Self { config, parts, api, access, scaler, scaler_tls, api_addr, scaler_addr, known, operator } = self;
         let name = config.name();
         info!(manager = %name, api = %api_addr, scaler = %scaler_addr, "manager is up");
         let mut registry = Registry::default();
@@ -141,13 +169,15 @@ impl Manager {
         let control_metrics = Arc::new(ControlMetrics::register(&mut registry));
         let rest_metrics = Arc::new(RestMetrics::register(&mut registry));
         let board = Arc::new(Board::new(config.activity_window));
-        let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
+        let first = if *known.borrow() { Catalogue::new(&parts.workloads.borrow()) } else { Catalogue::default() };
+        let catalogue = Arc::new(ArcSwap::from_pointee(first));
         let campaign = parts.store.campaign(&name);
         let decisions = Arc::new(Decisions::default());
 
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_workloads(
             parts.workloads.clone(),
+            known.clone(),
             catalogue.clone(),
             board.clone(),
             control_metrics.clone(),
@@ -204,6 +234,9 @@ impl Manager {
             decisions,
             retiring,
             health,
+            known,
+            workloads: parts.workloads,
+            operator,
             shutdown: shutdown.clone(),
         }));
 
@@ -215,7 +248,10 @@ impl Manager {
             scaler_metrics,
             shutdown.clone(),
         );
-        let grpc = serve_scaler(service, scaler, shutdown.clone());
+        if let Some(tls) = scaler_tls.clone() {
+            tasks.spawn(tls.follow(shutdown.clone()));
+        }
+        let grpc = serve_scaler(service, scaler, scaler_tls, shutdown.clone());
         let http = rest::serve(rest, access, api, shutdown.clone());
         // The failure of any of them ends the manager: a part that half works is harder to see than one that is gone.
         let all = async {
@@ -270,16 +306,20 @@ async fn listen(address: SocketAddr, what: &'static str) -> Result<(TcpListener,
 async fn serve_scaler(
     service: Scaler,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(plimsoll_wire::scaler::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // The descriptors know services that are served elsewhere.
+        .with_service_name("externalscaler.ExternalScaler")
+        .with_service_name("grpc.health.v1.Health")
+        .build_v1()
+        .inspect_err(|error| warn!("the scaler can't describe itself to gRPC clients: {error}"));
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter.set_serving::<ExternalScalerServer<Scaler>>().await;
-    let incoming = tokio_stream::StreamExt::filter_map(TcpListenerStream::new(listener), |accepted| {
-        // What can't be accepted (descriptors exhausted, peer gone) must not end the server.
-        let stream = accepted.ok()?;
-        let _ = stream.set_nodelay(true);
-        Some(Ok::<_, std::io::Error>(stream))
-    });
+    let incoming = scaler::listener::incoming(listener, tls);
     tonic::transport::Server::builder()
         // KEDA opens one stream an object, all on one connection: the usual limit of some hundreds would starve it.
         .max_concurrent_streams(Some(u32::MAX))
@@ -287,6 +327,7 @@ async fn serve_scaler(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(ExternalScalerServer::new(service))
         .add_service(health)
+        .add_optional_service(reflection.ok())
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await
 }
@@ -294,11 +335,16 @@ async fn serve_scaler(
 /// Keeps the catalogue as the resources are.
 async fn follow_workloads(
     mut workloads: watch::Receiver<Arc<Vec<Workload>>>,
+    mut known: watch::Receiver<bool>,
     catalogue: Arc<ArcSwap<Catalogue>>,
     board: Arc<Board>,
     metrics: Arc<ControlMetrics>,
     shutdown: CancellationToken,
 ) {
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        known = known.wait_for(|known| *known) => if known.is_err() { return },
+    }
     loop {
         let current = workloads.borrow_and_update().clone();
         metrics.workloads.set(i64::try_from(current.len()).unwrap_or(i64::MAX));

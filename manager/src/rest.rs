@@ -26,7 +26,7 @@ mod reads;
 mod rebalance;
 mod settings;
 mod shares;
-mod tls;
+pub(crate) mod tls;
 mod tokens;
 mod topics;
 mod trial;

@@ -1,6 +1,10 @@
 //! KEDA's external scaler over gRPC: every answer comes at once, from memory.
 
 mod activity;
+pub(crate) mod listener;
+mod settings;
+
+pub use settings::ScalerConfig;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,19 +69,15 @@ impl Scaler {
     fn asked(&self, object: Option<&ScaledObjectRef>) -> Result<Asked, Status> {
         let object = object.ok_or_else(|| Status::invalid_argument("the call has no scaledObjectRef"))?;
         let metadata = &object.scaler_metadata;
-        let named = |name: &String| {
+        let named = |kind: &str, name: &String| {
             let id = WorkloadId::new(object.namespace.as_str(), name.as_str());
-            self.catalogue.load().get(&id).cloned().ok_or(id)
+            self.known()?.get(&id).cloned().ok_or_else(|| Status::not_found(format!("{kind} {id} is not known here")))
         };
         if let Some(name) = metadata.get(ROUTE_KEY) {
-            return named(name)
-                .map(Asked::Route)
-                .map_err(|id| Status::not_found(format!("InterceptorRoute {id} is not known here")));
+            return named("InterceptorRoute", name).map(Asked::Route);
         }
         if let Some(name) = metadata.get(OBJECT_KEY) {
-            return named(name)
-                .map(Asked::Object)
-                .map_err(|id| Status::not_found(format!("HTTPScaledObject {id} is not known here")));
+            return named("HTTPScaledObject", name).map(Asked::Object);
         }
         if let Some(target) = metadata.get(ALL_KEY) {
             let target = target.parse().ok().filter(|target| *target > 0).ok_or_else(|| {
@@ -89,6 +89,16 @@ impl Scaler {
             "the trigger of ScaledObject {}/{} names no workload: its metadata needs {ROUTE_KEY}, {OBJECT_KEY} or {ALL_KEY}",
             object.namespace, object.name
         )))
+    }
+
+    /// The workloads; an error while it is not known what there is.
+    fn known(&self) -> Result<Arc<Catalogue>, Status> {
+        let catalogue = self.catalogue.load_full();
+        if catalogue.is_known() {
+            return Ok(catalogue);
+        }
+        self.metrics.unknown.inc();
+        Err(Status::unavailable("the resources have not been read yet: which workloads there are is unknown"))
     }
 
     fn cell(&self, entry: &Entry) -> Arc<Cell> {
@@ -127,7 +137,7 @@ impl Scaler {
 
     /// A workload that is unknown makes the sum unknown; a missing interceptor only a sum of zero, since its last contribution stands.
     fn all_concurrency(&self) -> Result<f64, Status> {
-        let catalogue = self.catalogue.load();
+        let catalogue = self.known()?;
         let (mut sum, mut doubt) = (0.0, false);
         for entry in catalogue.entries() {
             let heard = self.cell(entry).best().map_err(|unknown| self.unknown(entry, &unknown))?;

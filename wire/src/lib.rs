@@ -9,6 +9,7 @@
 
 pub mod frame;
 pub mod go_duration;
+pub mod kubernetes;
 pub mod log;
 pub mod resources;
 pub mod tls;
@@ -24,4 +25,7 @@ pub mod collector {
 pub mod scaler {
     #![allow(missing_docs, reason = "generated; the .proto file documents it")]
     tonic::include_proto!("externalscaler");
+
+    /// The protocol definitions themselves, as an encoded `FileDescriptorSet`.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }

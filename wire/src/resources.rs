@@ -10,12 +10,15 @@ use crate::topic::WorkloadId;
 
 mod backend;
 mod check;
+pub mod cluster;
 mod cold_start;
+pub mod crds;
 pub mod files;
 pub mod http_scaled_object;
 pub mod interceptor_route;
 mod invalid;
 pub mod metadata;
+pub mod status;
 
 pub use backend::{Affinity, Backend, BackendProtocol, Port};
 pub use cold_start::{

@@ -16,7 +16,9 @@ use super::Admin;
 use crate::metrics::{Format, write_page};
 
 pub(super) async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
-    if admin.ready.load(Ordering::Relaxed) {
+    if !*admin.known.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the cluster's routes and endpoints are not known yet\n")
+    } else if admin.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::guard::Guard;
-use super::tls::{BadTls, Files, Tls};
+use super::tls::{API, BadTls, Files, Tls};
 use super::tokens::{BadTokens, Tokens};
 
 /// Settings of the REST API.
@@ -78,7 +78,8 @@ impl Access {
         let tokens = config.api_token_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
         let tls = match (&config.api_tls_cert, &config.api_tls_key) {
             (Some(cert), Some(key)) => {
-                let files = Files { cert: cert.clone(), key: key.clone(), client_ca: config.api_client_ca.clone() };
+                let client_ca = config.api_client_ca.clone();
+                let files = Files { cert: cert.clone(), key: key.clone(), client_ca, of: &API };
                 Some(Arc::new(Tls::read(files)?))
             }
             _ => None,

@@ -1,4 +1,4 @@
-//! TLS of the REST API: one certificate, and whom it believes clients to be. Files are read again when they change.
+//! TLS of the manager's listeners: one certificate, and whom it believes clients to be. Files are read again when they change.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,29 @@ pub struct Files {
     pub cert: PathBuf,
     pub key: PathBuf,
     pub client_ca: Option<PathBuf>,
+    pub of: &'static Listener,
 }
+
+/// What differs from listener to listener.
+#[derive(Debug)]
+pub struct Listener {
+    /// What it is called.
+    pub name: &'static str,
+    /// The flags that name the files: of the certificate, the key, and the clients' authorities.
+    pub flags: [&'static str; 3],
+    /// Whether clients must show a certificate where their authorities are named; else who shows none may have another proof.
+    pub clients_must: bool,
+    /// What is spoken inside.
+    pub alpn: &'static [u8],
+}
+
+/// The REST API's.
+pub const API: Listener = Listener {
+    name: "API",
+    flags: ["--api-tls-cert", "--api-tls-key", "--api-client-ca"],
+    clients_must: false,
+    alpn: b"http/1.1",
+};
 
 /// What the files hold.
 #[derive(Clone, PartialEq, Eq)]
@@ -103,7 +125,7 @@ impl Tls {
             }
             match now.clone().and_then(|contents| self.files.config(&contents)) {
                 Ok(config) => {
-                    info!("the API's certificate has been read again");
+                    info!("the {}'s certificate has been read again", self.files.of.name);
                     self.current.store(config);
                 }
                 // Certificate and key are two files: between the writing of one and of the other this is right.
@@ -116,10 +138,11 @@ impl Tls {
 
 impl Files {
     fn read(&self) -> Result<Contents, BadTls> {
+        let [cert, key, client_ca] = self.of.flags;
         Ok(Contents {
-            cert: read(&self.cert, "--api-tls-cert")?,
-            key: read(&self.key, "--api-tls-key")?,
-            client_ca: self.client_ca.as_deref().map(|path| read(path, "--api-client-ca")).transpose()?,
+            cert: read(&self.cert, cert)?,
+            key: read(&self.key, key)?,
+            client_ca: self.client_ca.as_deref().map(|path| read(path, client_ca)).transpose()?,
         })
     }
 
@@ -131,32 +154,31 @@ impl Files {
             .map_err(|error| together(error.to_string()))?;
         let builder = match (&self.client_ca, &contents.client_ca) {
             (Some(path), Some(pem)) => {
-                let wrong = |reason| BadTls::File { path: path.clone(), flag: "--api-client-ca", reason };
+                let wrong = |reason| BadTls::File { path: path.clone(), flag: self.of.flags[2], reason };
                 let mut roots = RootCertStore::empty();
                 for cert in certificates(pem).map_err(wrong)? {
                     roots.add(cert).map_err(|error| wrong(error.to_string()))?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    // Who shows none may still have a token, or only look.
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(|error| wrong(error.to_string()))?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                // Who shows none to the API may still have a token, or only look.
+                let verifier = if self.of.clients_must { verifier } else { verifier.allow_unauthenticated() };
+                let verifier = verifier.build().map_err(|error| wrong(error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
             _ => builder.with_no_client_auth(),
         };
         let chain = certificates(&contents.cert).map_err(|reason| BadTls::File {
             path: self.cert.clone(),
-            flag: "--api-tls-cert",
+            flag: self.of.flags[0],
             reason,
         })?;
         let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| BadTls::File {
             path: self.key.clone(),
-            flag: "--api-tls-key",
+            flag: self.of.flags[1],
             reason: format!("{error}; it must have one PEM block called PRIVATE KEY, without a passphrase"),
         })?;
         let mut config = builder.with_single_cert(chain, key).map_err(|error| together(error.to_string()))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![self.of.alpn.to_vec()];
         Ok(Arc::new(config))
     }
 }

@@ -273,13 +273,21 @@ pub fn ready(rest: &Rest) -> ReadyView {
         reasons.push("no collector answers".to_owned());
     }
     let catalogue = rest.catalogue.load();
+    if !catalogue.is_known() {
+        reasons.push("the resources have not been read yet: which workloads there are is unknown".to_owned());
+    }
     let all = catalogue.entries();
     let unknown = all.iter().filter(|entry| rest.board.cell(&entry.topic).best().is_err()).count();
     if unknown > 0 {
         reasons.push(format!("{unknown} of {} workloads are unknown: GET /api/v1/workloads says why", all.len()));
     }
-    // Unknown is an honest answer, and KEDA must reach it: nothing here takes the manager out of its Service.
-    ReadyView { ready: true, leading: matches!(*rest.leadership.borrow(), Leadership::Leader(_)), reasons }
+    // An unknown value is an honest answer, and KEDA must reach it: that does not take the manager out of its Service. But another
+    // manager may know the resources already.
+    ReadyView {
+        ready: catalogue.is_known(),
+        leading: matches!(*rest.leadership.borrow(), Leadership::Leader(_)),
+        reasons,
+    }
 }
 
 /// Sets the gauges that are known by looking: what every topic weighs is too much to keep count of while nobody asks.

@@ -14,6 +14,8 @@ mod lines;
 mod table;
 mod watch;
 
+pub(in crate::resources) use document::shaped;
+pub(in crate::resources) use watch::{Changes, report};
 pub use watch::{Routes, watch};
 
 use folder::{Format, Source};

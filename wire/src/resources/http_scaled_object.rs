@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::interceptor_route::{Concurrency, HeaderMatch, ScalingMetric};
 use super::metadata::Metadata;
+use super::status::ObjectStatus;
 use super::{Backend, ColdStart, DEFAULT_TARGET_VALUE, Invalid, Kind, Rule, Scaling, Timeouts, Workload, check};
 
 /// How long a request waits before it goes to the failover service, where the resource doesn't say.
@@ -24,7 +27,23 @@ pub struct HttpScaledObject {
 }
 
 /// What the author of an `HTTPScaledObject` asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema)]
+#[kube(
+    group = "http.keda.sh",
+    version = "v1alpha1",
+    kind = "HTTPScaledObject",
+    root = "StoredHttpScaledObject",
+    shortname = "httpso",
+    namespaced,
+    status = "ObjectStatus",
+    doc = "Requests, the service that they go to, and the workload behind it, which is scaled.",
+    printcolumn = r#"{"name": "TargetWorkload", "type": "string", "jsonPath": ".status.targetWorkload"}"#,
+    printcolumn = r#"{"name": "TargetService", "type": "string", "jsonPath": ".status.targetService"}"#,
+    printcolumn = r#"{"name": "MinReplicas", "type": "integer", "jsonPath": ".spec.replicas.min"}"#,
+    printcolumn = r#"{"name": "MaxReplicas", "type": "integer", "jsonPath": ".spec.replicas.max"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#
+)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpScaledObjectSpec {
     /// Exact, `*.example.com` or `*`; none is every host.
@@ -35,6 +54,7 @@ pub struct HttpScaledObjectSpec {
     pub path_prefixes: Vec<String>,
     /// All must match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<HeaderMatch>,
     /// What is scaled, and where its requests go.
     pub scale_target_ref: ScaleTargetRef,
@@ -62,8 +82,9 @@ pub struct HttpScaledObjectSpec {
 }
 
 /// What is scaled, and where its requests go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "exactly one of 'port' and 'portName' must be set", "rule": "has(self.port) != has(self.portName)"}]))]
 pub struct ScaleTargetRef {
     /// The workload's name, such as its Deployment's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,8 +106,9 @@ pub struct ScaleTargetRef {
 }
 
 /// Another service that answers when waiting has taken too long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "exactly one of 'port' and 'portName' must be set", "rule": "has(self.port) != has(self.portName)"}]))]
 pub struct FailoverRef {
     /// The Service's name.
     pub service: String,
@@ -98,11 +120,12 @@ pub struct FailoverRef {
     pub port_name: Option<String>,
     /// Seconds that a request waits before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 30))]
     pub timeout_seconds: Option<i32>,
 }
 
 /// Replicas at least and at most.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replicas {
     /// At least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,7 +137,7 @@ pub struct Replicas {
 
 /// How long requests may take, as Go durations. Unset and `0s` both take the process-wide value, since the add-on's type
 /// can't tell them apart: resources it has written say `0s` where nothing was set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectTimeouts {
     /// Waiting for a ready endpoint.

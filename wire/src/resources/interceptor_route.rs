@@ -1,8 +1,11 @@
 //! `InterceptorRoute` v1beta1 of `http.keda.sh`, and the [`Workload`] that it describes.
 
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
+use super::status::RouteStatus;
 use super::{
     DEFAULT_RATE_WINDOW, DEFAULT_TARGET_VALUE, Invalid, Kind, Overflow, Rule, Scaling, Timeouts, Workload, check,
 };
@@ -24,13 +27,26 @@ pub struct InterceptorRoute {
 }
 
 /// What the author of an `InterceptorRoute` asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema)]
+#[kube(
+    group = "http.keda.sh",
+    version = "v1beta1",
+    kind = "InterceptorRoute",
+    root = "StoredInterceptorRoute",
+    namespaced,
+    status = "RouteStatus",
+    doc = "Requests and the service that they go to, and what its scaling is told.",
+    printcolumn = r#"{"name": "TargetService", "type": "string", "jsonPath": ".spec.target.service"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
 #[serde(rename_all = "camelCase")]
 pub struct InterceptorRouteSpec {
     /// Where the requests go.
     pub target: Target,
     /// Which requests are the workload's; any one rule suffices, and none matches nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub rules: Vec<RoutingRule>,
     /// What KEDA is told.
     pub scaling_metric: ScalingMetric,
@@ -42,48 +58,58 @@ pub struct InterceptorRouteSpec {
     pub timeouts: Option<RouteTimeouts>,
     /// Requests that are answered without the workload.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub static_routes: Vec<StaticRoute>,
 }
 
 /// A service and exactly one of a port's number and name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "exactly one of 'port' and 'portName' must be set", "rule": "has(self.port) != has(self.portName)"}]))]
 pub struct Target {
     /// In a cluster a Service of the same namespace; in a route file a host name or an address.
+    #[schemars(length(min = 1))]
     pub service: String,
     /// The port's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
     /// The port's name in the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub port_name: Option<String>,
 }
 
 /// One alternative of what a workload's requests look like: a host, a path and all headers must match.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoutingRule {
     /// Exact, `*.example.com` or `*`; none is every host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub hosts: Vec<String>,
     /// Prefixes of whole segments; none is every path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub paths: Vec<PathMatch>,
     /// All must match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<HeaderMatch>,
 }
 
 /// A path prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PathMatch {
     /// The prefix.
+    #[schemars(length(min = 1))]
     pub value: String,
 }
 
 /// A header that a request must have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderMatch {
     /// Its name, in any case.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Its whole value; none asks for its presence only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,8 +117,9 @@ pub struct HeaderMatch {
 }
 
 /// What a workload scales on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "at least one of 'concurrency' and 'requestRate' must be set", "rule": "has(self.concurrency) || has(self.requestRate)"}]))]
 pub struct ScalingMetric {
     /// Requests in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,26 +130,30 @@ pub struct ScalingMetric {
 }
 
 /// Scaling on requests in flight.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Concurrency {
     /// Requests in flight for each replica.
     #[serde(default = "default_target_value")]
+    #[schemars(range(min = 1))]
     pub target_value: i32,
 }
 
 /// Scaling on requests per second.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRate {
     /// Requests per second for each replica.
     #[serde(default = "default_target_value")]
+    #[schemars(range(min = 1))]
     pub target_value: i32,
     /// Over what the rate is taken, a Go duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "1m"))]
     pub window: Option<String>,
     /// The add-on's bucket size, a Go duration. Here a rate is per second whatever it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "1s"))]
     pub granularity: Option<String>,
 }
 
@@ -131,7 +162,7 @@ fn default_target_value() -> i32 {
 }
 
 /// How long requests may take, as Go durations: unset takes the process-wide value, `0s` is off.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteTimeouts {
     /// Waiting for a ready endpoint.

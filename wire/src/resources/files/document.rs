@@ -199,12 +199,12 @@ fn whose(value: &Value) -> Option<WorkloadId> {
 fn resource(value: &Value, kind: Kind) -> Result<(Workload, Vec<String>), Fault> {
     let (workload, unknown, idle, [port_name, fallback_name]) = match kind {
         Kind::InterceptorRoute => {
-            let (resource, unknown) = shaped::<InterceptorRoute>(value)?;
+            let (resource, unknown) = shape::<InterceptorRoute>(value)?;
             let fields = ["spec.target.portName", "spec.coldStart.fallback.service.portName"];
             (resource.workload()?, unknown, resource.spec.without_effect(), fields)
         }
         Kind::HttpScaledObject => {
-            let (resource, unknown) = shaped::<HttpScaledObject>(value)?;
+            let (resource, unknown) = shape::<HttpScaledObject>(value)?;
             let fields = ["spec.scaleTargetRef.portName", "spec.coldStartTimeoutFailoverRef.portName"];
             (resource.workload()?, unknown, resource.spec.without_effect(), fields)
         }
@@ -231,20 +231,29 @@ impl From<Invalid> for Fault {
     }
 }
 
-/// A value as one of our types, and the fields of its spec that the type doesn't know.
-fn shaped<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<String>), Fault> {
+/// A document as one of our types, and the fields of its spec that the type doesn't know.
+fn shape<T: DeserializeOwned>(document: &Value) -> Result<(T, Vec<String>), Fault> {
+    let (shaped, mut unknown) = shape_at(document, "")?;
+    // The rest (labels, status, ...) is Kubernetes' and no concern of ours.
+    unknown.retain(|field| field.starts_with("spec."));
+    Ok((shaped, unknown))
+}
+
+/// What stands at this path of an object as one of our types, and the fields that the type doesn't know.
+///
+/// # Errors
+/// The field that is of another shape, and which.
+pub(in crate::resources) fn shaped<T: DeserializeOwned>(value: &Value, at: &str) -> Result<(T, Vec<String>), String> {
+    shape_at(value, at).map_err(|fault| fault.text)
+}
+
+fn shape_at<T: DeserializeOwned>(value: &Value, root: &str) -> Result<(T, Vec<String>), Fault> {
     let mut unknown = Vec::new();
-    let mut note = |path: serde_ignored::Path<'_>| {
-        let field = ignored(&path);
-        // The rest (labels, status, ...) is Kubernetes' and no concern of ours.
-        if field.starts_with("spec.") {
-            unknown.push(field);
-        }
-    };
+    let mut note = |path: serde_ignored::Path<'_>| unknown.push(ignored(&path, root));
     let mut track = serde_path_to_error::Track::new();
     let noting = serde_ignored::Deserializer::new(value, &mut note);
     let shaped = T::deserialize(serde_path_to_error::Deserializer::new(noting, &mut track)).map_err(|error| {
-        let field = track.path().iter().fold(String::new(), |path, segment| match segment {
+        let field = track.path().iter().fold(root.to_owned(), |path, segment| match segment {
             Segment::Seq { index } => format!("{path}[{index}]"),
             Segment::Map { key } => join(path, key),
             // No resource has variants with content, and a step without a name adds nothing.
@@ -256,13 +265,15 @@ fn shaped<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<String>), Fault>
     Ok((shaped, unknown))
 }
 
-fn ignored(path: &serde_ignored::Path<'_>) -> String {
+fn ignored(path: &serde_ignored::Path<'_>, root: &str) -> String {
     use serde_ignored::Path;
     match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => format!("{}[{index}]", ignored(parent)),
-        Path::Map { parent, key } => join(ignored(parent), key),
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => ignored(parent),
+        Path::Root => root.to_owned(),
+        Path::Seq { parent, index } => format!("{}[{index}]", ignored(parent, root)),
+        Path::Map { parent, key } => join(ignored(parent, root), key),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            ignored(parent, root)
+        }
     }
 }
 

@@ -217,7 +217,7 @@ async fn unheeded(workloads: &watch::Sender<Arc<Vec<Workload>>>, problems: &watc
 }
 
 /// Logs each problem and note that is new, and forgets those that are gone.
-fn report(loaded: &Loaded, told: &mut HashSet<String>) {
+pub(in crate::resources) fn report(loaded: &Loaded, told: &mut HashSet<String>) {
     let mut now = HashSet::new();
     for problem in &loaded.problems {
         let line = format!("{}: {}", problem.place, problem.what);
@@ -238,14 +238,14 @@ fn report(loaded: &Loaded, told: &mut HashSet<String>) {
 
 /// The names that two tables differ in.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Changes {
+pub(in crate::resources) struct Changes {
     added: Vec<String>,
     changed: Vec<String>,
     removed: Vec<String>,
 }
 
 impl Changes {
-    fn between(before: &[Workload], after: &[Workload]) -> Self {
+    pub(in crate::resources) fn between(before: &[Workload], after: &[Workload]) -> Self {
         let mut old: BTreeMap<_, _> = before.iter().map(|workload| (&workload.id, workload)).collect();
         let mut changes = Self::default();
         for workload in after {
@@ -259,11 +259,11 @@ impl Changes {
         changes
     }
 
-    fn none(&self) -> bool {
+    pub(in crate::resources) fn none(&self) -> bool {
         *self == Self::default()
     }
 
-    fn log(&self, workloads: usize) {
+    pub(in crate::resources) fn log(&self, workloads: usize) {
         let (added, changed, removed) = (names(&self.added), names(&self.changed), names(&self.removed));
         tracing::info!(workloads, %added, %changed, %removed, "the routes have changed");
     }

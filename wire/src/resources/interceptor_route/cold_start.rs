@@ -1,5 +1,6 @@
 //! `coldStart` and `staticRoutes` of an `InterceptorRoute`, unchecked, and what is made of them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Response, RoutingRule};
@@ -10,8 +11,9 @@ const PLACEHOLDER_STATUS: u16 = 503;
 const STATIC_STATUS: u16 = 200;
 
 /// What a client gets while the workload starts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "at least one of 'fallback', 'placeholder' and 'maxPendingRequests' must be set", "rule": "has(self.fallback) || has(self.placeholder) || has(self.maxPendingRequests)"}]))]
 pub struct ColdStart {
     /// Another service that answers when waiting has taken too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,51 +23,59 @@ pub struct ColdStart {
     pub placeholder: Option<Placeholder>,
     /// Requests that may wait; more are handled by `overflow`. 0 is no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_pending_requests: Option<i32>,
     /// What becomes of a request for which there is no room to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["Reject", "Placeholder"]))]
     pub overflow: Option<Overflow>,
 }
 
 /// Another service that answers when waiting has taken too long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fallback {
     /// The service.
     pub service: FallbackService,
 }
 
 /// A fallback's service and exactly one of a port's number and name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "exactly one of 'port' and 'portName' must be set", "rule": "has(self.port) != has(self.portName)"}]))]
 pub struct FallbackService {
     /// The Service's name.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// The port's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
     /// The port's name in the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub port_name: Option<String>,
 }
 
 /// An answer given at once while the workload starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placeholder {
     /// The answer; its status is 503 where it says none.
     pub response: Response,
 }
 
 /// Requests that are answered without the workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StaticRoute {
     /// Which requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("minItems" = 1, "x-kubernetes-list-type" = "atomic"))]
     pub rules: Vec<RoutingRule>,
     /// The answer; its status is 200 where it says none.
     pub response: Response,
     /// When it is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["Always", "WhenUnavailable"], "default" = "WhenUnavailable"))]
     pub response_mode: Option<ResponseMode>,
 }
 

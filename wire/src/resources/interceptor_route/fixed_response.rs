@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resources::{ConfigMapBody, FixedBody, FixedResponse, INLINE_BODY_MAX, Invalid, check};
@@ -11,14 +12,17 @@ const FRAMING: [&str; 8] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
 /// A fixed answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "at most one of 'body' and 'bodyFromConfigMap' may be set", "rule": "!(has(self.body) && has(self.bodyFromConfigMap))"}]))]
 pub struct Response {
     /// The HTTP status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 599))]
     pub status_code: Option<i32>,
     /// The body, up to 32768 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = INLINE_BODY_MAX))]
     pub body: Option<String>,
     /// Where the body stands, in place of `body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,9 +33,10 @@ pub struct Response {
 }
 
 /// A body that stands in a ConfigMap with the label `http.keda.sh/response-body: "true"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BodyFromConfigMap {
     /// The ConfigMap's name.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// The key in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,140 @@
+//! What the `Ready` condition of a resource says. Pure.
+
+use k8s_openapi::jiff::Timestamp;
+use plimsoll_wire::resources::status::{Condition, Holds, READY};
+use plimsoll_wire::resources::{Backend, Port};
+use serde_json::Value;
+
+use super::claims::Shared;
+
+/// A Service's ports: name and number of each.
+pub(super) type Ports = [(String, i32)];
+
+/// What is to be said, of now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) ready: bool,
+    /// A word for programs.
+    pub(super) reason: &'static str,
+    /// A sentence for people.
+    pub(super) message: String,
+}
+
+impl Verdict {
+    fn not(reason: &'static str, message: String) -> Self {
+        Self { ready: false, reason, message }
+    }
+
+    /// The resource can't be used as it stands.
+    pub(super) fn invalid(what: String) -> Self {
+        Self::not("Invalid", what)
+    }
+
+    /// Its ScaledObject can't be written.
+    pub(super) fn failed(why: &str) -> Self {
+        Self::not("CreateError", format!("its ScaledObject can't be written: {why}"))
+    }
+
+    /// Of a resource that can be used: `service` are the ports of its target's Service, none where there is no such Service.
+    pub(super) fn of_usable(target: &Backend, service: Option<&Ports>, shared: Option<&Shared>, well: &str) -> Self {
+        let Some(ports) = service else {
+            let name = &target.service;
+            return Self::not(
+                "ServiceNotFound",
+                format!("there is no Service {name:?} in its namespace: requests wait for it"),
+            );
+        };
+        let found = ports.iter().any(|(name, number)| match &target.port {
+            Port::Number(wanted) => i32::from(*wanted) == *number,
+            Port::Name(wanted) => wanted == name,
+        });
+        if !found {
+            let asked = match &target.port {
+                Port::Number(number) => number.to_string(),
+                Port::Name(name) => format!("{name:?}"),
+            };
+            let there: Vec<String> = ports.iter().map(|(name, number)| format!("{number} {name:?}")).collect();
+            let (name, there) = (&target.service, there.join(", "));
+            let message =
+                format!("the Service {name:?} has no port {asked}: requests are answered with 500; it has {there}");
+            return Self::not("PortNotFound", message);
+        }
+        if let Some(losses) = shared.and_then(Shared::losses) {
+            return Self::not("RuleConflict", losses);
+        }
+        let gains = shared.and_then(Shared::gains).map_or(String::new(), |gains| format!("; {gains}"));
+        Self { ready: true, reason: "Reconciled", message: format!("{well}{gains}") }
+    }
+
+    /// As a condition. `before` is the status that the resource has: a condition that goes on to hold keeps the time when it
+    /// began to.
+    pub(super) fn condition(&self, generation: Option<i64>, before: &Value, now: Timestamp) -> Condition {
+        let status = if self.ready { Holds::True } else { Holds::False };
+        let since = ready_of(before).filter(|before| before.status == status).map(|before| before.last_transition_time);
+        Condition {
+            // Kubernetes' times are whole seconds.
+            last_transition_time: since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+            message: self.message.clone(),
+            observed_generation: generation,
+            reason: self.reason.to_owned(),
+            status,
+            type_: READY.to_owned(),
+        }
+    }
+}
+
+/// The `Ready` condition that a status has, where it can be read.
+pub(super) fn ready_of(status: &Value) -> Option<Condition> {
+    let conditions = status["conditions"].as_array()?;
+    let ready = conditions.iter().find(|condition| condition["type"] == READY)?;
+    serde_json::from_value(ready.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_wire::topic::WorkloadId;
+    use serde_json::json;
+
+    use super::*;
+
+    fn target(port: Port) -> Backend {
+        Backend { service: "web".to_owned(), port }
+    }
+
+    #[test]
+    fn a_resource_is_ready_when_its_service_has_its_port_and_nobody_older_has_its_rules() {
+        let ports = [("http".to_owned(), 80)];
+        let said = |port: Port, service: Option<&Ports>, shared: Option<&Shared>| {
+            let verdict = Verdict::of_usable(&target(port), service, shared, "it is in use");
+            (verdict.ready, verdict.reason, verdict.message)
+        };
+        let (http, number) = (Port::Name("http".to_owned()), Port::Number(80));
+        assert_eq!(said(http, Some(&ports), None), (true, "Reconciled", "it is in use".to_owned()));
+        assert_eq!(said(number.clone(), None, None).1, "ServiceNotFound");
+        let missing = said(Port::Number(81), Some(&ports), None);
+        assert_eq!(missing.1, "PortNotFound");
+        assert!(missing.2.contains("no port 81") && missing.2.ends_with("it has 80 \"http\""), "{}", missing.2);
+        let rule = vec![("h/".to_owned(), WorkloadId::new("n", "other"))];
+        let lost = Shared { lost: rule.clone(), won: Vec::new() };
+        assert_eq!(said(number.clone(), Some(&ports), Some(&lost)).1, "RuleConflict");
+        let won = said(number, Some(&ports), Some(&Shared { lost: Vec::new(), won: rule }));
+        assert_eq!(
+            won,
+            (true, "Reconciled", "it is in use; it wins rules that others claim: h/ over n/other".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_last_change_from_ready_to_not_or_back() {
+        let (now, verdict) = (Timestamp::UNIX_EPOCH, Verdict::invalid("spec.x: it is bad".to_owned()));
+        let first = verdict.condition(Some(3), &Value::Null, now);
+        assert_eq!((&*first.last_transition_time, first.observed_generation), ("1970-01-01T00:00:00Z", Some(3)));
+        let since = |status: &str| {
+            let condition = json!({"type": "Ready", "status": status, "reason": "R", "message": "",
+                                   "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            verdict.condition(Some(4), &json!({"conditions": [condition]}), now).last_transition_time
+        };
+        assert_eq!(since("False"), "2026-01-01T00:00:00Z");
+        assert_eq!(since("True"), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,10 @@
+//! What Plimsoll knows of a Kubernetes cluster: objects watched, and kept as they are last known.
+//!
+//! * [`follow`] hears of all objects of a kind for as long as the program runs, over restarts and outages of the API server.
+//! * [`Kept`] folds what is heard; pure. While the API server is away it stays as it is.
+
+mod follow;
+mod kept;
+
+pub use follow::{Heard, follow};
+pub use kept::{Change, Kept};
