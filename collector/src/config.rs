@@ -66,6 +66,8 @@ impl Config {
     pub fn advertised(&self, bound: SocketAddr) -> String {
         match &self.collector_advertise {
             Some(given) if has_port(given) => given.clone(),
+            // A pod's address, as Kubernetes tells it, may be IPv6 without brackets.
+            Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{}", bound.port()),
             Some(host) => format!("{host}:{}", bound.port()),
             None if bound.ip().is_unspecified() => format!("{}:{}", host_name(), bound.port()),
             None => bound.to_string(),
@@ -116,6 +118,7 @@ mod tests {
         assert_eq!(advertised(Some("c-0:1234"), "0.0.0.0:9095"), "c-0:1234");
         assert_eq!(advertised(Some("[::1]:80"), "0.0.0.0:9095"), "[::1]:80");
         assert_eq!(advertised(Some("[::1]"), "0.0.0.0:9095"), "[::1]:9095");
+        assert_eq!(advertised(Some("fd00::1"), "0.0.0.0:9095"), "[fd00::1]:9095");
     }
 
     #[test]
