@@ -118,6 +118,10 @@ pub struct Manager {
     pub kubernetes: Access,
     #[command(flatten)]
     pub routes: Routes,
+    /// With --cluster: make the ScaledObjects and write the `Ready` conditions of the resources. `false` leaves both to somebody else,
+    /// as to the KEDA HTTP Add-on while it is still there.
+    #[arg(long, env = "PLIMSOLL_OPERATOR", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    pub operator: bool,
     /// Where KEDA reaches this manager's scaler: what the ScaledObjects say that the operator makes (--cluster). Default:
     /// plimsoll-manager.NAMESPACE:9090, with this pod's namespace.
     #[arg(long, env = "PLIMSOLL_SCALER_ADDRESS", value_name = "HOST:PORT")]
@@ -152,8 +156,9 @@ pub struct Routes {
 }
 
 /// The add-on's own variable counts where ours says nothing.
-fn watched_by_addon() -> String {
-    std::env::var("KEDA_HTTP_WATCH_NAMESPACE").unwrap_or_default()
+fn watched_by_addon() -> &'static str {
+    // Once for each process: the command line is built once.
+    std::env::var("KEDA_HTTP_WATCH_NAMESPACE").unwrap_or_default().leak()
 }
 
 /// The log: Kafka.

@@ -2,7 +2,7 @@
 //!
 //! * `command` is what can be typed, `client` speaks HTTP over a `connection`, `exit` says how it ended, `output` and `tables` write answers.
 //! * `looks` are the commands that only look, `changes` those that change something, `trial` what would move, `events` what happens.
-//! * `simulate` asks no manager: it plays a day of a fleet here.
+//! * `simulate` asks no manager: it plays a day of a fleet here. Nor does `migrate`, which asks a cluster's API server.
 
 mod changes;
 mod client;
@@ -11,6 +11,7 @@ mod connection;
 mod events;
 mod exit;
 mod looks;
+mod migrate;
 mod output;
 mod simulate;
 mod tables;
@@ -35,6 +36,9 @@ pub async fn run(config: Config) -> Result<()> {
     let output = Output::new(config.output, config.watch);
     if let Command::Simulate(asked) = &config.command {
         return output.write(&simulate::run(asked, &output)?);
+    }
+    if let Command::Migrate(asked) = &config.command {
+        return migrate::run(asked, &output).await;
     }
     let client = Client::new(&config.connection)?;
     tokio::select! {

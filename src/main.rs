@@ -152,7 +152,10 @@ async fn manager(part: cli::Manager, shutdown: CancellationToken) -> Result<()> 
     if let Some(parts::WatchedCluster { client, namespace }) = described.cluster {
         let own = client.default_namespace();
         let scaler_address = part.scaler_address.unwrap_or_else(|| format!("plimsoll-manager.{own}:9090"));
-        manager = manager.ready_when(described.known).with_operator(Operator { client, namespace, scaler_address });
+        manager = manager.ready_when(described.known);
+        if part.operator {
+            manager = manager.with_operator(Operator { client, namespace, scaler_address });
+        }
     }
     let served = manager.serve(shutdown.clone()).await;
     fleet.close().await;

@@ -22,7 +22,7 @@ Exit codes:
   0  done                            4  not as things are (409, 412): it exists, it has changed
   1  something else went wrong       5  not allowed (401, 403): see --token-file
   2  asked for in the wrong way      6  no manager answers, or its store does not (429, 503)
-  3  there is no such thing (404)";
+  3  there is no such thing (404)             7  something needs a hand (migrate --check)";
 
 /// Settings of `plimsoll ctl`.
 #[derive(Debug, Args)]
@@ -87,6 +87,8 @@ pub enum Command {
     Policy(Policy),
     /// What was decided of late: moves and why, collectors' states. With --follow what is decided from now on.
     Events(Events),
+    /// What moving from the KEDA HTTP Add-on means for each resource in a cluster. Asks the API server, and changes nothing.
+    Migrate(super::migrate::Config),
     /// Plays a day of a fleet, here and without a manager, to compare policies before they are used.
     Simulate(super::simulate::Config),
     /// Why a topic is on its collector, and what KEDA is told.

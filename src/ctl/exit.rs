@@ -26,6 +26,18 @@ pub enum Failed {
     /// Something was asked for in a way that can't be.
     #[error("{0}")]
     Usage(String),
+    /// The API server of a cluster did not answer.
+    #[error("{0}")]
+    NoApiServer(String),
+    /// The API server of a cluster refuses.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// Something can't stay as it is; what, is written already.
+    #[error("{count} findings need a hand")]
+    NeedsHand {
+        /// How many.
+        count: usize,
+    },
     /// What was waited for did not come.
     #[error("{0}")]
     TooLate(String),
@@ -35,7 +47,9 @@ pub enum Failed {
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let code = match error.downcast_ref::<Failed>() {
         Some(Failed::Usage(_)) => 2,
-        Some(Failed::Unreachable { .. }) => 6,
+        Some(Failed::Unreachable { .. } | Failed::NoApiServer(_)) => 6,
+        Some(Failed::NotAllowed(_)) => 5,
+        Some(Failed::NeedsHand { .. }) => 7,
         Some(Failed::Refused { status, .. }) => match *status {
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => 2,
             StatusCode::NOT_FOUND => 3,

@@ -38,7 +38,9 @@ pub fn look(command: &Command) -> Option<Look<'_>> {
             Some(_) => return None,
         },
         Command::Explain { what } => Look::Explain(what),
-        Command::Plan(_) | Command::Rebalance | Command::Events(_) | Command::Simulate(_) => return None,
+        Command::Plan(_) | Command::Rebalance | Command::Events(_) | Command::Simulate(_) | Command::Migrate(_) => {
+            return None;
+        }
     })
 }
 
