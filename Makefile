@@ -17,6 +17,7 @@ check: ## format, lints, documentation, licences, sources, advisories
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	tools/cargo-deny --locked check licenses bans sources
 	tools/advisories
+	tools/chart-readme --check
 
 test: tools ## run all tests, against real servers
 	cargo test --workspace --locked --no-fail-fast

@@ -1,0 +1,180 @@
+//! What the chart promises of its pods, in every value set.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::rendered::{VALUE_SETS, arguments, flag, named, objects, of_kind, pods};
+
+fn seconds(text: Option<&str>) -> Result<i64> {
+    Ok(text.and_then(|text| text.strip_suffix('s')).context("it says no seconds")?.parse()?)
+}
+
+#[tokio::test]
+async fn a_pod_may_take_longer_to_stop_than_its_program() -> Result<()> {
+    for name in VALUE_SETS {
+        let objects = objects(name).await?;
+        for (_, pod) in pods(&objects) {
+            let longest = match arguments(pod)[0] {
+                "interceptor" => seconds(flag(pod, "shutdown-delay"))? + seconds(flag(pod, "drain-timeout"))?,
+                "collector" => seconds(flag(pod, "leave-timeout"))?,
+                _ => continue,
+            };
+            let grace = pod["terminationGracePeriodSeconds"].as_i64().context("no grace period")?;
+            ensure!(grace >= longest + 10, "{name}: {grace} s for {longest} s");
+        }
+        // No interceptor goes before its successor is ready.
+        let interceptor = named(&objects, "Deployment", "plimsoll-interceptor")?;
+        ensure!(interceptor["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_pod_has_rights_on_its_node() -> Result<()> {
+    for name in VALUE_SETS {
+        let objects = objects(name).await?;
+        for (pod_name, pod) in pods(&objects) {
+            let (whole, one) = (&pod["securityContext"], &pod["containers"][0]["securityContext"]);
+            let good = whole["runAsNonRoot"] == true
+                && whole["seccompProfile"]["type"] == "RuntimeDefault"
+                && one["readOnlyRootFilesystem"] == true
+                && one["allowPrivilegeEscalation"] == false
+                && one["capabilities"] == serde_json::json!({"drop": ["ALL"]});
+            ensure!(good, "{name}, {pod_name}: {whole} {one}");
+            for forbidden in ["hostNetwork", "hostPID", "hostIPC"] {
+                ensure!(pod[forbidden].is_null(), "{name}, {pod_name}: {forbidden}");
+            }
+            let mut volumes = pod["volumes"].as_array().into_iter().flatten();
+            ensure!(volumes.all(|volume| volume["hostPath"].is_null()), "{name}, {pod_name}: hostPath");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn secrets_come_by_reference() -> Result<()> {
+    let objects = objects("everything").await?;
+    let mut logins = 0;
+    for (name, pod) in pods(&objects) {
+        let variables = pod["containers"][0]["env"].as_array().into_iter().flatten();
+        for variable in variables {
+            match variable["name"].as_str().unwrap_or_default() {
+                "KAFKA_USERNAME" | "KAFKA_PASSWORD" | "PLIMSOLL_TOKEN" => {
+                    ensure!(variable["value"].is_null(), "{name}: {variable}");
+                    ensure!(variable["valueFrom"]["secretKeyRef"]["name"].is_string(), "{name}: {variable}");
+                }
+                "PLIMSOLL_KAFKA_CONFIG" => {
+                    let settings = variable["value"].as_str().context("no settings")?;
+                    ensure!(settings.contains("sasl.password=$(KAFKA_PASSWORD)"), "{name}: {settings}");
+                    ensure!(settings.contains("security.protocol=sasl_ssl"), "{name}: {settings}");
+                    logins += 1;
+                }
+                _ => {}
+            }
+        }
+        let said = arguments(pod).join(" ");
+        ensure!(!said.contains("password") && !said.contains("--token"), "{name}: {said}");
+    }
+    // An interceptor, a manager, the collectors of two providers.
+    ensure!(logins == 4, "{logins}");
+    ensure!(of_kind(&objects, "Secret").next().is_none(), "the chart makes no Secret");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_number_of_collectors_is_the_managers() -> Result<()> {
+    for (name, providers, policy) in
+        [("default", &["default"][..], "max-per-host"), ("everything", &["aws", "gcp"], "per-provider")]
+    {
+        let objects = objects(name).await?;
+        let sets: Vec<&Value> = of_kind(&objects, "StatefulSet").collect();
+        ensure!(sets.len() == providers.len(), "{name}: {}", sets.len());
+        for (set, provider) in sets.iter().zip(providers) {
+            ensure!(set["spec"]["replicas"].is_null(), "{name}: the chart would set the number back");
+            let labels = &set["metadata"]["labels"];
+            ensure!(
+                labels["plimsoll.io/provider"] == *provider && labels["plimsoll.io/fleet"] == "plimsoll",
+                "{labels}"
+            );
+            ensure!(flag(&set["spec"]["template"]["spec"], "provider") == Some(*provider), "{name}");
+        }
+        let manager = named(&objects, "Deployment", "plimsoll-manager")?;
+        let pod = &manager["spec"]["template"]["spec"];
+        ensure!(manager["spec"]["replicas"] == 2 && flag(pod, "fleet-name") == Some("plimsoll"));
+        ensure!(flag(pod, "policy") == Some(policy), "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_selector_finds_its_pods_and_every_probe_its_port() -> Result<()> {
+    for name in VALUE_SETS {
+        let objects = objects(name).await?;
+        let templates: Vec<&Value> = of_kind(&objects, "Deployment")
+            .chain(of_kind(&objects, "StatefulSet"))
+            .map(|one| &one["spec"]["template"])
+            .collect();
+        let finds = |selector: &Value| {
+            let wanted = selector.as_object().into_iter().flatten();
+            let wanted: Vec<_> = wanted.collect();
+            let fits = |template: &&&Value| {
+                wanted.iter().all(|(key, value)| template["metadata"]["labels"][key.as_str()] == **value)
+            };
+            templates.iter().filter(fits).copied().collect::<Vec<&Value>>()
+        };
+        for service in of_kind(&objects, "Service").filter(|service| service["spec"]["type"] != "ExternalName") {
+            let found = finds(&service["spec"]["selector"]);
+            ensure!(!found.is_empty(), "{name}: {service}");
+            for port in service["spec"]["ports"].as_array().into_iter().flatten() {
+                let has = found.iter().all(|pod| has_port(&pod["spec"], &port["targetPort"]));
+                ensure!(has, "{name}: nothing listens on {port} of {}", service["metadata"]["name"]);
+            }
+        }
+        for kind in ["PodDisruptionBudget", "NetworkPolicy"] {
+            for one in of_kind(&objects, kind) {
+                let selector = [&one["spec"]["selector"]["matchLabels"], &one["spec"]["podSelector"]["matchLabels"]];
+                let selector = selector.into_iter().find(|selector| !selector.is_null()).context("no selector")?;
+                ensure!(!finds(selector).is_empty(), "{name}: {one}");
+            }
+        }
+        for template in &templates {
+            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                let port = &template["spec"]["containers"][0][probe]["httpGet"]["port"];
+                ensure!(has_port(&template["spec"], port), "{name}: {probe} {port}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn has_port(pod: &Value, name: &Value) -> bool {
+    let mut ports = pod["containers"][0]["ports"].as_array().into_iter().flatten();
+    name.is_string() && ports.any(|port| port["name"] == *name)
+}
+
+#[tokio::test]
+async fn the_add_ons_names_lead_here_by_value() -> Result<()> {
+    let names = [
+        "keda-add-ons-http-interceptor-proxy",
+        "keda-add-ons-http-interceptor-admin",
+        "keda-add-ons-http-external-scaler",
+    ];
+    let ports = [8080, 9090, 9090];
+    let without = objects("default").await?;
+    ensure!(names.iter().all(|name| named(&without, "Service", name).is_err()), "nobody asked for them");
+    let here = objects("compatibility").await?;
+    let there = objects("beside-the-add-on").await?;
+    for (name, port) in names.into_iter().zip(ports) {
+        ensure!(named(&here, "Service", name)?["spec"]["ports"][0]["port"] == port, "{name}");
+        let alias = named(&there, "Service", name)?;
+        ensure!(alias["metadata"]["namespace"] == "keda" && alias["spec"]["type"] == "ExternalName", "{alias}");
+        let target = alias["spec"]["externalName"].as_str().context("no name")?;
+        let (target, _) = target.split_once('.').context("no domain")?;
+        let offered = named(&there, "Service", target)?["spec"]["ports"].as_array().cloned().unwrap_or_default();
+        ensure!(
+            offered.iter().any(|offered| offered["port"] == port),
+            "{name}: {target} has no port {port}: {offered:?}"
+        );
+    }
+    Ok(())
+}
