@@ -151,7 +151,7 @@ pub struct Routes {
     #[arg(long, env = "PLIMSOLL_CLUSTER")]
     pub cluster: bool,
     /// The one namespace to look at in the cluster; empty is all of them.
-    #[arg(long, env = "PLIMSOLL_WATCH_NAMESPACE", value_name = "NAME", default_value_t = watched_by_addon())]
+    #[arg(long, env = "PLIMSOLL_WATCH_NAMESPACE", value_name = "NAME", default_value = watched_by_addon())]
     pub watch_namespace: String,
 }
 
