@@ -1,7 +1,9 @@
 //! Installed, upgraded and uninstalled on a real API server with its controllers. kwok plays the pods: they are ready at once.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
-use plimsoll_testkit::{ApiServer, Helm, helm};
+use plimsoll_testkit::{ApiServer, Helm, helm, wait_until};
 
 use crate::rendered::{chart, value_set};
 use crate::scheduler::{Scheduler, admin};
@@ -75,8 +77,13 @@ async fn it_installs_upgrades_and_leaves_nothing_but_definitions() -> Result<()>
     helm_on(&server, &["uninstall", RELEASE, "--wait", WAIT]).await?;
     let kinds = "all,serviceaccounts,configmaps,secrets,roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,\
                  poddisruptionbudgets,leases";
-    let rest = left(&server, kinds).await?;
-    ensure!(rest.is_empty(), "{rest:?}");
+    // Pods of a deleted Deployment go a moment later, by the garbage collector.
+    wait_until("nothing is left", Duration::from_secs(120), async || {
+        let rest = left(&server, kinds).await?;
+        ensure!(rest.is_empty(), "{rest:?}");
+        Ok(())
+    })
+    .await?;
     let definitions = server.kubectl(&["get", "customresourcedefinitions", "-o", "name"]).await?;
     for kind in ["httpscaledobjects", "interceptorroutes"] {
         ensure!(definitions.contains(&format!("{kind}.http.keda.sh")), "{definitions}");
