@@ -10,13 +10,13 @@ use anyhow::{Context, Result, ensure};
 use driver::{
     accuracy::Accuracy,
     deployment::Deployment,
-    exclusively,
     keda::{Keda, value_of},
     load::{Ledger, Load, Pattern, Running, Traffic},
     processes::{Processes, Shape},
     rest,
     routes::Route,
     sampler::{Sample, Sampler},
+    side_by_side,
     truth::Truth,
 };
 use nix::sys::signal::Signal;
@@ -80,7 +80,7 @@ async fn the_work_goes_on_while_no_manager_is_up() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_interceptors_share_stands_for_its_time_to_live_and_is_gone_then() -> Result<()> {
-    let _alone = exclusively().await;
+    let _turn = side_by_side().await;
     let load = Load::new()?;
     let shape = Shape { interceptors: 2, ..Shape::default() };
     let routes = routes(&load, 2).await?;
@@ -154,7 +154,7 @@ async fn a_killed_interceptors_share_stands_for_its_time_to_live_and_is_gone_the
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interceptor_that_stops_answers_what_it_has_and_leaves_no_doubt() -> Result<()> {
-    let _alone = exclusively().await;
+    let _turn = side_by_side().await;
     let load = Load::new()?;
     let shape = Shape { interceptors: 2, ..Shape::default() };
     let routes = routes(&load, 1).await?;
@@ -223,7 +223,7 @@ impl Unknown {
 
 /// Steady traffic on a line to which something happens; then each value must have been the truth, or allowed to be unknown.
 async fn values_stay_right(shape: Shape, incident: impl AsyncFnOnce(&mut Stage) -> Result<Unknown>) -> Result<()> {
-    let _alone = exclusively().await;
+    let _turn = side_by_side().await;
     let load = Load::new()?;
     let routes = routes(&load, 8).await?;
     let line = Processes::start(&shape, &routes).await?;

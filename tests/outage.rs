@@ -10,13 +10,13 @@ use anyhow::{Result, ensure};
 use driver::{
     accuracy::Accuracy,
     deployment::Deployment,
-    exclusively,
     keda::{Keda, Trigger, value_of},
     load::{Ledger, Load, Pattern, Running, Traffic},
     processes::{Processes, Shape},
     rest,
     routes::Route,
     sampler::{Sample, Sampler},
+    side_by_side,
     truth::Truth,
 };
 use plimsoll_testkit::wait_until;
@@ -32,7 +32,7 @@ const WARM: Duration = Duration::from_secs(14);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_kafka_costs_no_request_and_no_count() -> Result<()> {
-    let _alone = exclusively().await;
+    let _turn = side_by_side().await;
     let outage = async |line: &mut Processes, _: &Ledger| {
         line.kafka.stop()?;
         sleep(OUTAGE).await;
@@ -43,7 +43,7 @@ async fn a_stopped_kafka_costs_no_request_and_no_count() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_kafka_costs_no_request_and_no_count() -> Result<()> {
-    let _alone = exclusively().await;
+    let _turn = side_by_side().await;
     let outage = async |line: &mut Processes, _: &Ledger| {
         line.kafka.freeze()?;
         sleep(OUTAGE).await;
