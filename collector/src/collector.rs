@@ -59,9 +59,6 @@ pub enum Error {
     /// The gRPC server failed.
     #[error("the collector's gRPC server failed: {0}")]
     Grpc(#[from] tonic::transport::Error),
-    /// The admin server failed.
-    #[error("the collector's admin server failed: {0}")]
-    Admin(#[source] std::io::Error),
     /// A task panicked.
     #[error("a task of the collector failed: {0}")]
     Task(#[from] JoinError),
@@ -192,8 +189,13 @@ impl Collector {
             });
         }
         let admin = admin::router(self.registry, self.readiness, stop.clone());
-        let served = axum::serve(self.admin, admin).with_graceful_shutdown(stop.clone().cancelled_owned());
-        tasks.spawn(async move { served.await.map_err(Error::Admin) });
+        {
+            let (listener, stop) = (self.admin, stop.clone());
+            tasks.spawn(async move {
+                admin::serve(listener, admin, stop).await;
+                Ok(())
+            });
+        }
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

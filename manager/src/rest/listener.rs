@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +24,8 @@ use super::tls::Tls;
 const CONNECTIONS: usize = 1_024;
 /// From the first byte to the end of a TLS handshake, and of a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A client that takes no byte of its answer for so long is cut off: it would have one of [`CONNECTIONS`] for ever.
+const STALLED: Duration = Duration::from_secs(30);
 /// After a failure to accept (no descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,6 +37,13 @@ pub struct Peer {
     pub certificate: Option<Arc<[String]>>,
 }
 
+/// What clients may take up.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    connections: usize,
+    stalled: Duration,
+}
+
 /// Serves until shutdown, then until the requests in work have been answered.
 pub async fn serve(
     listener: TcpListener,
@@ -40,8 +51,18 @@ pub async fn serve(
     routes: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    serve_within(Bounds { connections: CONNECTIONS, stalled: STALLED }, listener, tls, routes, shutdown).await
+}
+
+async fn serve_within(
+    bounds: Bounds,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    routes: Router,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let tasks = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(bounds.connections));
     loop {
         // The semaphore is never closed.
         let Ok(permit) = room.clone().acquire_owned().await else { break };
@@ -59,7 +80,12 @@ pub async fn serve(
         };
         let (tls, routes, shutdown) = (tls.clone(), routes.clone(), shutdown.clone());
         tasks.spawn(async move {
-            connection(stream, address, tls, routes, shutdown).await;
+            // Only speed is lost without it.
+            let _ = stream.set_nodelay(true);
+            // Below TLS, so that it holds for what is said there, too.
+            let mut timed = TimeoutStream::new(stream);
+            timed.set_write_timeout(Some(bounds.stalled));
+            connection(Box::pin(timed), address, tls, routes, shutdown).await;
             drop(permit);
         });
     }
@@ -70,14 +96,12 @@ pub async fn serve(
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Pin<Box<TimeoutStream<TcpStream>>>,
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
     routes: Router,
     shutdown: CancellationToken,
 ) {
-    // Only speed is lost without it.
-    let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
         return http(stream, Peer { address, certificate: None }, routes, shutdown).await;
     };
@@ -118,3 +142,6 @@ where
         debug!("a connection of {address} to the REST API broke: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests;
