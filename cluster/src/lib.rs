@@ -6,6 +6,7 @@
 mod access;
 mod client;
 pub mod provider;
+mod renewed;
 
 use std::error::Error;
 

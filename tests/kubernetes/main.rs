@@ -11,6 +11,7 @@ mod kubelet;
 mod line;
 mod nodes;
 mod play;
+mod renewed;
 mod sets;
 
 use anyhow::Result;
@@ -18,6 +19,11 @@ use anyhow::Result;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_knows_its_stateful_sets_and_says_what_is_wrong_with_them() -> Result<()> {
     sets::perform(cluster::exclusively().await?.cluster()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_certificate_that_is_renewed_in_its_files_counts_without_a_restart() -> Result<()> {
+    renewed::perform(cluster::exclusively().await?.cluster()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,6 +64,11 @@ impl ApiServer {
         self.credentials.admin_kubeconfig()
     }
 
+    /// Certificate and key of a user who may do everything: `admin`, whom the kubeconfig names, or `admin-renewed`.
+    pub fn certificate(&self, name: &str) -> (PathBuf, PathBuf) {
+        self.credentials.certificate(name)
+    }
+
     /// The certificate of the authority that signed the server's.
     pub fn authority(&self) -> PathBuf {
         self.credentials.authority()

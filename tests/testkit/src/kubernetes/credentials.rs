@@ -34,12 +34,14 @@ impl Credentials {
         server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         sign("server", server)?;
-        let mut admin = CertificateParams::default();
-        admin.distinguished_name.push(DnType::CommonName, "admin");
-        // This group may do everything, whatever the roles say.
-        admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
-        admin.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        sign("admin", admin)?;
+        for name in ["admin", "admin-renewed"] {
+            let mut admin = CertificateParams::default();
+            admin.distinguished_name.push(DnType::CommonName, name);
+            // This group may do everything, whatever the roles say.
+            admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
+            admin.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            sign(name, admin)?;
+        }
         let accounts = KeyPair::generate()?;
         write(made.file("accounts.key"), accounts.serialize_pem())?;
         write(made.file("accounts.pub"), accounts.public_key_pem())?;
@@ -81,6 +83,11 @@ impl Credentials {
 
     pub(super) fn admin_kubeconfig(&self) -> PathBuf {
         self.file("admin.kubeconfig")
+    }
+
+    /// Certificate and key of a user who may do everything: `admin`, or `admin-renewed`.
+    pub(super) fn certificate(&self, name: &str) -> (PathBuf, PathBuf) {
+        (self.file(&format!("{name}.crt")), self.file(&format!("{name}.key")))
     }
 
     /// A kubeconfig for the bearer of a token; `name` tells them apart.
