@@ -7,7 +7,7 @@ use plimsoll_cluster::Access;
 use plimsoll_wire::log::kafka::LogClient;
 
 use crate::fleet::FleetFlags;
-use crate::{ctl, dev};
+use crate::{ctl, dev, top};
 
 mod store;
 
@@ -62,6 +62,8 @@ pub enum Command {
     Manager(Box<Manager>),
     /// Asks a manager, and has it change things: workloads, topics, collectors, the plan, the policy.
     Ctl(Box<ctl::Config>),
+    /// Workloads by load, collectors and moves, live in this terminal.
+    Top(Box<top::Config>),
     /// Writes the definitions of the custom resources to standard output: `plimsoll crds | kubectl apply --server-side -f -`.
     Crds,
     /// Writes a shell's completions of this command to standard output: `source <(plimsoll completions bash)`.

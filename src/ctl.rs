@@ -21,12 +21,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-pub use command::Config;
-pub use exit::exit_code;
+pub use client::{Client, encoded};
+pub use command::{Config, Connection};
+pub use events::Parser;
+pub use exit::{Failed, exit_code};
+pub use output::{Format, Output};
+pub use tables::table;
 
-use client::Client;
 use command::Command;
-use output::Output;
 
 /// Between two answers of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);

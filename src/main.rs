@@ -8,6 +8,7 @@ mod logging;
 mod node;
 mod parts;
 mod signals;
+mod top;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +34,10 @@ fn main() -> ExitCode {
     // dev takes the parts' own flags, but listens on this machine only and in times that one can watch.
     let command = Cli::command().mut_subcommand("dev", dev::friendlier_defaults);
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    logging::start(&cli.logging, matches!(cli.command, Command::Dev(_)));
+    // What is written over a screen spoils it.
+    if !(matches!(cli.command, Command::Top(_)) && std::io::IsTerminal::is_terminal(&std::io::stderr())) {
+        logging::start(&cli.logging, matches!(cli.command, Command::Dev(_)));
+    }
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -58,6 +62,7 @@ async fn run(command: Command) -> Result<()> {
     let groups = signals::Groups::default();
     match command {
         Command::Ctl(config) => return ctl::run(*config).await,
+        Command::Top(config) => return top::run(*config).await,
         Command::Completions { shell } => return completions(shell),
         Command::Crds => return print(plimsoll_wire::resources::crds::yaml()?.as_bytes()),
         _ => signals::cancel_on_stop(&shutdown, groups.clone())?,
@@ -67,7 +72,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Interceptor(part) => interceptor(*part, shutdown).await,
         Command::Collector(part) => collector(*part, shutdown).await,
         Command::Manager(part) => manager(*part, shutdown).await,
-        Command::Ctl(_) | Command::Completions { .. } | Command::Crds => Ok(()),
+        Command::Ctl(_) | Command::Top(_) | Command::Completions { .. } | Command::Crds => Ok(()),
     }
 }
 

@@ -88,20 +88,21 @@ async fn follow(
 
 /// Reads an event stream line by line (WHATWG HTML, section 9.2.6).
 #[derive(Debug, Default)]
-struct Parser {
+pub struct Parser {
     next: Event,
 }
 
+/// One event.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Event {
-    id: Option<String>,
-    kind: String,
-    data: String,
+pub struct Event {
+    pub id: Option<String>,
+    pub kind: String,
+    pub data: String,
 }
 
 impl Parser {
     /// The event that an empty line ends.
-    fn line(&mut self, line: &str) -> Option<Event> {
+    pub fn line(&mut self, line: &str) -> Option<Event> {
         if line.is_empty() {
             let event = std::mem::take(&mut self.next);
             return (!event.data.is_empty()).then_some(event);

@@ -12,7 +12,8 @@ use plimsoll_manager::told::ConcurrencyTerm;
 /// Stands for what is not known or not there.
 const NONE: &str = "-";
 
-fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
+/// An empty table with this head; the columns with these numbers are written to the right.
+pub fn table<H: Into<comfy_table::Row>>(header: H, numbers: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     for at in numbers {
