@@ -1,6 +1,6 @@
 # What a person types. Cargo does the work; what else is needed is installed by the scripts in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test test-fleet soak bench bench-cluster bench-log bench-proxy bench-routing bench-scheduler contenders tools clean
+.PHONY: help dev build check test test-fleet soak reference bench bench-cluster bench-log bench-proxy bench-routing bench-scheduler contenders tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,11 @@ test-fleet: tools build ## 5,000 topics on eight collectors that join, stop, die
 
 soak: ## five minutes of clients that leave, backends that break and endpoints that come and go (PLIMSOLL_SOAK_SECONDS)
 	PLIMSOLL_SOAK_SECONDS=$${PLIMSOLL_SOAK_SECONDS:-300} cargo test --workspace --locked --test soak -- --nocapture
+
+# By its own test, which needs no build of its own.
+reference: ## write docs/reference/ (flags, metrics, API) from the program, and the list of decisions; `make test` checks them
+	tools/guide-decisions
+	PLIMSOLL_UPDATE_REFERENCE=1 cargo test --workspace --locked --test guide -- the_reference_is_what_the_program_says
 
 bench: tools build contenders ## run the benchmarks and print their figures
 	cargo run --release --locked -p plimsoll-bench

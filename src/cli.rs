@@ -71,6 +71,12 @@ pub enum Command {
         /// Which shell's.
         shell: clap_complete::Shell,
     },
+    /// Writes the reference pages of the guide (flags, metrics, API) into a folder.
+    #[command(hide = true)]
+    Reference {
+        /// Where to.
+        folder: PathBuf,
+    },
 }
 
 /// `plimsoll interceptor`.

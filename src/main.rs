@@ -7,6 +7,7 @@ mod fleet;
 mod logging;
 mod node;
 mod parts;
+mod reference;
 mod signals;
 mod top;
 
@@ -31,9 +32,7 @@ use crate::cli::{Cli, Command};
 const BLOCKING_CALLS_END: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    // dev takes the parts' own flags, but listens on this machine only and in times that one can watch.
-    let command = Cli::command().mut_subcommand("dev", dev::friendlier_defaults);
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
     // What is written over a screen spoils it.
     if !(matches!(cli.command, Command::Top(_)) && std::io::IsTerminal::is_terminal(&std::io::stderr())) {
         logging::start(&cli.logging, matches!(cli.command, Command::Dev(_)));
@@ -57,6 +56,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// All that can be typed.
+fn command_line() -> clap::Command {
+    // dev takes the parts' own flags, but listens on this machine only and in times that one can watch.
+    Cli::command().mut_subcommand("dev", dev::friendlier_defaults)
+}
+
 async fn run(command: Command) -> Result<()> {
     let shutdown = CancellationToken::new();
     let groups = signals::Groups::default();
@@ -64,6 +69,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Ctl(config) => return ctl::run(*config).await,
         Command::Top(config) => return top::run(*config).await,
         Command::Completions { shell } => return completions(shell),
+        Command::Reference { folder } => return reference::write(&command_line(), &folder),
         Command::Crds => return print(plimsoll_wire::resources::crds::yaml()?.as_bytes()),
         _ => signals::cancel_on_stop(&shutdown, groups.clone())?,
     }
@@ -72,7 +78,11 @@ async fn run(command: Command) -> Result<()> {
         Command::Interceptor(part) => interceptor(*part, shutdown).await,
         Command::Collector(part) => collector(*part, shutdown).await,
         Command::Manager(part) => manager(*part, shutdown).await,
-        Command::Ctl(_) | Command::Top(_) | Command::Completions { .. } | Command::Crds => Ok(()),
+        Command::Ctl(_)
+        | Command::Top(_)
+        | Command::Completions { .. }
+        | Command::Reference { .. }
+        | Command::Crds => Ok(()),
     }
 }
 

@@ -20,3 +20,4 @@ mod service;
 
 pub use collector::{Collector, Error, Parts};
 pub use config::Config;
+pub use metrics::described as described_metrics;

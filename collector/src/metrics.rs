@@ -1,7 +1,9 @@
 //! The collector's own metrics.
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,6 +12,18 @@ use prometheus_client::registry::{Registry, Unit};
 
 /// A label.
 type Labels = [(&'static str, &'static str); 1];
+
+/// A page of `/metrics` in OpenMetrics on which every family has a series, so that its labels can be seen; the values mean nothing.
+///
+/// # Errors
+/// Where a metric can't be encoded.
+pub fn described() -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    Metrics::register(&mut registry).interceptors(0, 0);
+    let mut page = String::new();
+    encode(&mut page, &registry)?;
+    Ok(page)
+}
 
 /// What a collector shows of itself.
 #[derive(Debug)]

@@ -40,8 +40,8 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value = on_port("KEDA_HTTP_ADMIN_PORT", 9091))]
     pub admin_listen: SocketAddr,
 
-    /// This interceptor's name, different from every other one's that is up.
-    #[arg(long, env = "PLIMSOLL_INTERCEPTOR_NAME", value_name = "NAME", default_value = kept(default_name()))]
+    /// This interceptor's name, different from every other one's that is up; the host's name and the process id if unsaid.
+    #[arg(long, env = "PLIMSOLL_INTERCEPTOR_NAME", value_name = "NAME", default_value = kept(default_name()), hide_default_value = true)]
     pub interceptor_name: String,
 
     /// Threads that proxy; as many as there are cores if unsaid.

@@ -124,7 +124,7 @@ impl Interceptor {
         let proxy = Listeners { plain: proxy, tls };
         let trust = Arc::new(Trust::load(&config.upstream_tls)?);
         let mut registry = Registry::default();
-        metrics.register(&mut registry);
+        let published = metrics.register_all(&mut registry, &endpoints);
         // Random: a clock that was set back would give an old run's number again.
         let incarnation = rand::random();
         let publishing = publish::Config {
@@ -133,9 +133,7 @@ impl Interceptor {
             tick: config.tick,
             frame_budget: config.frame_budget,
         };
-        let published = publish::Metrics::register(registry.sub_registry_with_prefix("interceptor"));
         let publisher = Publisher::new(publishing, ledger.clone(), log, published);
-        endpoints.metrics().register(registry.sub_registry_with_prefix("interceptor"));
         let mut tables = Tables::new(config.clone(), ledger.clone(), endpoints.clone(), metrics.clone());
         let workloads = resources.borrow_and_update().clone();
         tables.begin(workloads).await;

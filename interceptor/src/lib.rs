@@ -34,6 +34,7 @@ pub use cold_start::fallback_of;
 pub use config::{Config, ErrorFormat, Secret};
 pub use endpoints::{Endpoints, State};
 pub use interceptor::{Error, Interceptor, Parts, run};
+pub use metrics::described as described_metrics;
 pub use observe::{AccessLogFormat, OtlpProtocol, TracesError};
 pub use proxy::forwarded::{NoNetwork, TrustedProxies};
 pub use resolve::resolve_by_dns;

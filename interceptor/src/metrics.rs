@@ -3,6 +3,7 @@
 //! A request costs two atomic additions and no look-up: each route has its own counters, and labels are written only when
 //! somebody scrapes.
 
+mod described;
 mod histogram;
 mod page;
 mod route;
@@ -19,9 +20,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::endpoints::Endpoints;
 use crate::proxy::End;
+use crate::publish;
 use crate::server::tls::TlsMetrics;
 
+pub use described::described;
 pub(crate) use page::write as write_page;
 pub(crate) use route::{Exemplar, RouteMetrics, method_label};
 pub(crate) use text::Format;
@@ -69,8 +73,15 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// Registers all that an interceptor shows but what [`write_page`] adds; gives the publisher's.
+    pub(crate) fn register_all(&self, registry: &mut Registry, endpoints: &Endpoints) -> publish::Metrics {
+        self.register(registry);
+        endpoints.metrics().register(registry.sub_registry_with_prefix("interceptor"));
+        publish::Metrics::register(registry.sub_registry_with_prefix("interceptor"))
+    }
+
     /// Registers all but those of routes, which [`write_page`] adds.
-    pub(crate) fn register(&self, registry: &mut Registry) {
+    fn register(&self, registry: &mut Registry) {
         let prefixed = registry.sub_registry_with_prefix("interceptor");
         for (name, help, counter) in [
             ("unrouted_requests", "Requests that no route matched", &self.unrouted),

@@ -38,8 +38,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::config::Config;
+pub use crate::metrics::described as described_metrics;
 pub use crate::rest::tls::BadTls;
-pub use crate::rest::{BadAccess, RestConfig};
+pub use crate::rest::{BadAccess, RestConfig, openapi};
 pub use crate::scaler::ScalerConfig;
 
 use crate::board::Board;

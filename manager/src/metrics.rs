@@ -1,7 +1,11 @@
 //! The manager's own metrics.
+//!
+//! Labels are made here alone, so that [`described`] has the same ones as a manager that runs.
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -42,6 +46,52 @@ impl ScalerMetrics {
 
 /// A label.
 pub type Labels = [(&'static str, String); 1];
+
+/// By state, of collectors or of topics.
+pub fn state(name: impl ToString) -> Labels {
+    [("state", name.to_string())]
+}
+
+/// By provider.
+pub fn provider(name: impl ToString) -> Labels {
+    [("provider", name.to_string())]
+}
+
+/// By why a topic moves.
+pub fn reason(name: impl ToString) -> Labels {
+    [("reason", name.to_string())]
+}
+
+/// By collector.
+pub fn collector(id: impl ToString) -> Labels {
+    [("collector", id.to_string())]
+}
+
+/// By call of the REST API: method, path with what differs left open, status.
+pub fn call(method: String, route: String, status: u16) -> [(&'static str, String); 3] {
+    [("method", method), ("route", route), ("status", status.to_string())]
+}
+
+/// A page of `/metrics` in OpenMetrics on which every family has a series, so that its labels can be seen; the values mean nothing.
+///
+/// # Errors
+/// Where a metric can't be encoded.
+pub fn described() -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    ScalerMetrics::register(&mut registry);
+    let control = ControlMetrics::register(&mut registry);
+    control.collectors.get_or_create(&state("")).set(0);
+    control.wanted_collectors.get_or_create(&provider("")).set(0);
+    control.moves.get_or_create(&reason("")).inc();
+    let rest = RestMetrics::register(&mut registry);
+    rest.requests.get_or_create(&call(String::new(), String::new(), 200)).inc();
+    rest.topics.get_or_create(&state("")).set(0);
+    rest.load.get_or_create(&collector("")).set(0.0);
+    rest.lag.get_or_create(&collector("")).set(0.0);
+    let mut page = String::new();
+    encode(&mut page, &registry)?;
+    Ok(page)
+}
 
 /// What the control loop shows.
 #[derive(Debug)]

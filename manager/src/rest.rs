@@ -57,6 +57,7 @@ use crate::metrics::RestMetrics;
 use crate::watching::Verdicts;
 use failure::Failure;
 
+pub use document::openapi;
 pub use settings::{Access, BadAccess, RestConfig};
 
 /// What the API shows, and what it changes.

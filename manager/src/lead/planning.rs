@@ -23,6 +23,7 @@ use super::inputs::{self, Inputs, Moving};
 use super::scaling::Scaling;
 use super::topics::TopicLife;
 use super::wishes::Wishes;
+use crate::metrics;
 
 /// Between two looks at most: silence grows without an event.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -190,7 +191,7 @@ impl<'a> Planning<'a> {
         .await;
         self.memory = memory;
         for (provider, collectors) in decided.collectors() {
-            metrics.wanted_collectors.get_or_create(&[("provider", provider.clone())]).set(gauge(collectors));
+            metrics.wanted_collectors.get_or_create(&metrics::provider(provider)).set(gauge(collectors));
         }
         metrics.plan_seconds.observe(took.as_secs_f64());
         metrics.unassigned.set(gauge(solution.unassigned.len()));
@@ -217,7 +218,7 @@ impl<'a> Planning<'a> {
         let (metrics, generation) = (&self.leader.metrics, solution.plan.generation);
         metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         for (number, planned) in solution.moves.iter().enumerate() {
-            metrics.moves.get_or_create(&[("reason", planned.reason.to_string())]).inc();
+            metrics.moves.get_or_create(&metrics::reason(planned.reason)).inc();
             if number < LINES {
                 info!(
                     topic = %planned.topic,
@@ -270,7 +271,7 @@ impl<'a> Planning<'a> {
         let verdicts = self.health.judge(now, self.awake.since(now), &seen);
         for state in State::ALL {
             let count = verdicts.values().filter(|verdict| verdict.state == state).count();
-            self.leader.metrics.collectors.get_or_create(&[("state", state.name().to_owned())]).set(gauge(count));
+            self.leader.metrics.collectors.get_or_create(&metrics::state(state.name())).set(gauge(count));
         }
         let before = std::mem::replace(&mut self.verdicts, verdicts);
         let mut changes = Vec::new();

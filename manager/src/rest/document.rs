@@ -9,6 +9,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, response::Response};
+use serde_json::Value;
 use utoipa::openapi::OpenApi as Description;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
@@ -128,6 +129,13 @@ pub fn calls() -> OpenApiRouter<Arc<Rest>> {
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))
+}
+
+/// What `/openapi.json` says, without a manager that runs.
+#[must_use]
+pub fn openapi() -> Value {
+    // What has been made of Rust's types can be written.
+    serde_json::to_value(calls().into_openapi()).unwrap_or_default()
 }
 
 /// The description, written out once.

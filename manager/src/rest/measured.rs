@@ -8,7 +8,7 @@ use axum::response::Response;
 use tokio::time::Instant;
 use utoipa::openapi::OpenApi;
 
-use crate::metrics::RestMetrics;
+use crate::metrics::{RestMetrics, call};
 
 /// What is not of the API.
 const OTHER: &str = "other";
@@ -47,8 +47,7 @@ pub async fn count(
     let began = Instant::now();
     let response = next.run(request).await;
     metrics.seconds.observe(began.elapsed().as_secs_f64());
-    let labels = [("method", method), ("route", route), ("status", response.status().as_u16().to_string())];
-    metrics.requests.get_or_create(&labels).inc();
+    metrics.requests.get_or_create(&call(method, route, response.status().as_u16())).inc();
     response
 }
 

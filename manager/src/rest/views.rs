@@ -14,6 +14,7 @@ use super::known::Known;
 use crate::api::{AssignmentView, CollectorView, PlaceView, ReadyView, TopicState, TopicView, Windows, WorkloadView};
 use crate::board::{Cell, Link, SILENCE};
 use crate::catalogue::Entry;
+use crate::metrics;
 use crate::told::{self, ConcurrencyTerm};
 
 /// One workload, live.
@@ -293,21 +294,21 @@ pub fn ready(rest: &Rest) -> ReadyView {
 /// Sets the gauges that are known by looking: what every topic weighs is too much to keep count of while nobody asks.
 pub fn measure(rest: &Rest) {
     let known = Known::now(rest);
-    let metrics = &rest.metrics;
+    let measured = &rest.metrics;
     let mut states = BTreeMap::<TopicState, i64>::new();
     for topic in known.topics() {
         *states.entry(About::new(&known, topic).state(rest)).or_default() += 1;
     }
     for state in TopicState::ALL {
         let count = states.get(&state).copied().unwrap_or(0);
-        metrics.topics.get_or_create(&[("state", state.to_string())]).set(count);
+        measured.topics.get_or_create(&metrics::state(state)).set(count);
     }
-    metrics.load.clear();
-    metrics.lag.clear();
+    measured.load.clear();
+    measured.lag.clear();
     let (mut most, mut sum, mut ready) = (0.0_f64, 0.0_f64, 0_u32);
     for one in collectors(rest, &known) {
-        metrics.load.get_or_create(&[("collector", one.id.clone())]).set(one.load);
-        metrics.lag.get_or_create(&[("collector", one.id.clone())]).set(one.lag_seconds);
+        measured.load.get_or_create(&metrics::collector(&one.id)).set(one.load);
+        measured.lag.get_or_create(&metrics::collector(&one.id)).set(one.lag_seconds);
         if one.state == "ready" {
             most = most.max(one.load);
             sum += one.load;
@@ -315,5 +316,5 @@ pub fn measure(rest: &Rest) {
         }
     }
     let mean = sum / f64::from(ready.max(1));
-    metrics.imbalance.set(if mean > 0.0 { most / mean } else { 1.0 });
+    measured.imbalance.set(if mean > 0.0 { most / mean } else { 1.0 });
 }

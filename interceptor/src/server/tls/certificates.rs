@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::files::pairs_in;
-use super::metrics::CertificateFile;
 use super::pair::{Pair, Place, certificates, fingerprint, read};
 use super::store::Store;
 use super::{ClientAuth, TlsConfig, TlsError, TlsMetrics};
@@ -164,7 +163,7 @@ impl Certificates {
         self.metrics.ends.clear();
         for Known { place, pair, .. } in &self.known {
             let path = place.cert.display().to_string();
-            self.metrics.ends.get_or_create(&CertificateFile { path }).set(pair.ends_at_s);
+            self.metrics.ends_at(path, pair.ends_at_s);
         }
         if self.warned_at.is_some_and(|at| at.elapsed() < WARN_EVERY) {
             return;

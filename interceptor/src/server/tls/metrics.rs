@@ -26,6 +26,11 @@ pub(super) struct CertificateFile {
 }
 
 impl TlsMetrics {
+    /// The certificate of this file ends then, in seconds since 1970 UTC.
+    pub(crate) fn ends_at(&self, path: String, ends_at_s: i64) {
+        self.ends.get_or_create(&CertificateFile { path }).set(ends_at_s);
+    }
+
     /// Registers all of them; their names begin with `tls_`.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("tls");
