@@ -238,7 +238,9 @@ impl Topics {
 
     fn refused_or_away(&self, what: &str, code: RDKafkaErrorCode) -> LogError {
         if PERMANENT.contains(&code) {
-            let reason = format!("{code}; check the topic's name, --kafka-replication and this user's rights");
+            let reason = format!(
+                "{code}; check the topic's name, the brokers' default.replication.factor and this user's rights"
+            );
             return LogError::Refused { what: what.to_owned(), reason };
         }
         self.reach.unavailable(what, &code.to_string())
