@@ -78,11 +78,9 @@ async fn run(command: Command) -> Result<()> {
         Command::Interceptor(part) => interceptor(*part, shutdown).await,
         Command::Collector(part) => collector(*part, shutdown).await,
         Command::Manager(part) => manager(*part, shutdown).await,
-        Command::Ctl(_)
-        | Command::Top(_)
-        | Command::Completions { .. }
-        | Command::Reference { .. }
-        | Command::Crds => Ok(()),
+        Command::Ctl(_) | Command::Top(_) | Command::Completions { .. } | Command::Reference { .. } | Command::Crds => {
+            Ok(())
+        }
     }
 }
 
