@@ -21,6 +21,7 @@ use plimsoll_testkit::{Folder, Port};
 use terminal::Terminal;
 
 const SCREEN: (u16, u16) = (30, 120);
+const TOKEN: &str = "7d1f0b6a5c3e49828d1f0b6a5c3e4982";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_shows_sorts_filters_takes_another_size_and_outlives_its_manager() -> Result<()> {
@@ -141,12 +142,20 @@ async fn once_writes_the_same(server: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_manager_that_freezes_is_noticed() -> Result<()> {
+async fn a_manager_that_freezes_is_noticed_and_one_that_refuses_ends_it() -> Result<()> {
     let _alone = exclusively().await;
     let load = Load::new()?;
     let mut dev = Dev::new(load.backend().await?.address())?;
+    let tokens = dev.folder.join("tokens");
+    fs::write(&tokens, format!("read:ada:{TOKEN}\n"))?;
+    dev.flags = vec!["--api-reads-need-role".to_owned(), format!("--api-token-file={}", tokens.display())];
     dev.start().await?;
-    let terminal = Terminal::start(SCREEN, &["top", "--server", &dev.server()], &[])?;
+    let server = dev.server();
+    let mut refused = Terminal::start(SCREEN, &["top", "--server", &server], &[])?;
+    refused.shows("why", |screen| screen.contains("Unauthorized")).await?;
+    ensure!(refused.ends().await?.0 == 5, "asking again would not help");
+
+    let terminal = Terminal::start(SCREEN, &["top", "--server", &server], &[("PLIMSOLL_TOKEN", TOKEN)])?;
     terminal.shows("workloads", |screen| screen.contains("default/busy")).await?;
     dev.program.as_mut().context("it runs")?.process().freeze()?;
     let silent = |screen: &str| screen.contains("no word for") || screen.contains("DISCONNECTED");
@@ -212,6 +221,8 @@ struct Dev {
     admin: Port,
     api: Port,
     scaler: Port,
+    /// Further ones.
+    flags: Vec<String>,
     program: Option<Program>,
 }
 
@@ -221,7 +232,7 @@ impl Dev {
         let all: Vec<Route> = ["away", "busy", "calm"].into_iter().map(|name| Route::new(name, backend)).collect();
         fs::write(folder.join("routes.yaml"), routes::file(&all))?;
         let [proxy, admin, api, scaler] = [Port::claim()?, Port::claim()?, Port::claim()?, Port::claim()?];
-        Ok(Self { folder, proxy, admin, api, scaler, program: None })
+        Ok(Self { folder, proxy, admin, api, scaler, flags: Vec::new(), program: None })
     }
 
     fn server(&self) -> String {
@@ -229,7 +240,7 @@ impl Dev {
     }
 
     async fn start(&mut self) -> Result<()> {
-        let arguments = [
+        let mut arguments = vec![
             "dev".to_owned(),
             "--manager-name=dev".to_owned(),
             format!("--routes={}", self.folder.join("routes.yaml").display()),
@@ -238,6 +249,7 @@ impl Dev {
             format!("--api-listen={}", self.api.address()),
             format!("--scaler-listen={}", self.scaler.address()),
         ];
+        arguments.extend_from_slice(&self.flags);
         let program = self.program.insert(Program::start(&self.folder, "dev", &arguments)?);
         program.listens(&[&self.proxy.address(), &self.api.address()]).await
     }
