@@ -37,8 +37,9 @@ reference: ## write docs/reference/ (flags, metrics, API) from the program, and 
 bench: tools build contenders ## run the benchmarks and print their figures
 	cargo run --release --locked -p plimsoll-bench
 
-bench-cluster: tools ## memory of an interceptor with 10,000 routes and 50,000 endpoints (minutes, as root)
-	cargo test --workspace --locked --test cluster -- --ignored --nocapture
+bench-cluster: tools build ## interceptor and manager with 10,000 resources and 50,000 endpoints in a cluster (minutes, as root)
+	PLIMSOLL_TEST_PROGRAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/plimsoll" \
+		cargo test --workspace --locked --test cluster -- --ignored --nocapture
 
 bench-log: tools ## measure the log with up to 20,000 topics
 	cargo run --release --locked -p plimsoll-bench -- log

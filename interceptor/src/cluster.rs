@@ -76,7 +76,7 @@ pub fn resolve_by_cluster(
         resources,
         book: Book::default(),
         endpoints,
-        told: HashSet::new(),
+        told: Told::default(),
         routes: routes_tx,
         known: known_tx,
     };
@@ -124,13 +124,28 @@ where
     }
 }
 
+/// What has been logged and is still so.
+#[derive(Debug, Default)]
+struct Told(HashSet<(WorkloadId, String)>);
+
+impl Told {
+    /// This is all that is wrong with a workload now: what is new is logged.
+    fn say(&mut self, workload: &WorkloadId, all: &[String]) {
+        self.0.retain(|(told, what)| told != workload || all.contains(what));
+        for what in all {
+            if self.0.insert((workload.clone(), what.clone())) {
+                warn!(workload = %workload, "{what}");
+            }
+        }
+    }
+}
+
 struct Resolver {
     news: BoxStream<'static, News>,
     resources: Resources,
     book: Book,
     endpoints: Endpoints,
-    /// What has been logged and is still so.
-    told: HashSet<(WorkloadId, String)>,
+    told: Told,
     routes: watch::Sender<Arc<Vec<Workload>>>,
     known: watch::Sender<bool>,
 }
@@ -169,7 +184,7 @@ impl Resolver {
         let (touched, gone) = self.book.workloads(workloads);
         for key in gone {
             self.endpoints.remove(&key);
-            self.told.retain(|(told, _)| *told != key);
+            self.told.say(&key, &[]);
         }
         self.write(&touched);
         self.publish();
@@ -192,13 +207,11 @@ impl Resolver {
         for (key, backend) in self.book.wanting(touched) {
             match self.book.reach(key, backend) {
                 Reach::Addresses(addresses) => {
-                    self.told.retain(|(told, _)| told != key);
+                    self.told.say(key, &self.book.without_ports(key, backend));
                     self.endpoints.set_with_states(key, addresses);
                 }
                 Reach::NoPort(why) => {
-                    if self.told.insert((key.clone(), why.clone())) {
-                        warn!(workload = %key, "{why}");
-                    }
+                    self.told.say(key, &[why]);
                     self.endpoints.set_unresolvable(key);
                 }
             }

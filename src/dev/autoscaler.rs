@@ -3,6 +3,8 @@
 //! KEDA's part: `StreamIsActive` wakes from zero, `IsActive` at each poll keeps awake, and inactivity for the cool-down goes to zero. The HPA's part: between one and
 //! the maximum, the replicas that the metrics ask for, at once upwards and after a stabilisation window downwards.
 
+// By its path: the tests of a whole cluster have this file too.
+#[path = "autoscaler/decide.rs"]
 mod decide;
 
 use std::collections::BTreeMap;

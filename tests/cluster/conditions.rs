@@ -11,6 +11,9 @@ pub(crate) async fn each_resource_says_whether_it_can_be_used() -> Result<()> {
     space.service("web").await?;
     let mut fast = route("fast", "fast.test", "web");
     fast["spec"]["scalingMetric"] = json!({"requestRate": {"targetValue": 1, "granularity": "1ms"}});
+    let mut body = route("body", "body.test", "web");
+    body["spec"]["coldStart"] =
+        json!({"placeholder": {"response": {"bodyFromConfigMap": {"name": "pages", "key": "a.html"}}}});
     let mut port = route("port", "port.test", "web");
     port["spec"]["target"] = json!({"service": "web", "port": 8080});
     let target = json!({"name": "web", "service": "web", "port": 80});
@@ -23,8 +26,17 @@ pub(crate) async fn each_resource_says_whether_it_can_be_used() -> Result<()> {
         (route("service", "service.test", "nowhere"), "ServiceNotFound", "there is no Service \"nowhere\""),
         (old("both", both), "Invalid", "spec.scalingMetric: both concurrency and requestRate"),
         (old("huge", huge), "Invalid", "spec.scalingMetric.concurrency.targetValue"),
+        (route("alias", "alias.test", "alias"), "ServiceWithoutEndpoints", "an alias of example.com"),
+        (body, "BodyNotFound", "no ConfigMap conditions/pages with the label"),
         (route("good", "good.test", "web"), "Reconciled", ""),
     ];
+    let alias = json!({"type": "ExternalName", "externalName": "example.com", "ports": [{"name": "web", "port": 80}]});
+    space.apply(json!({"kind": "Service", "metadata": {"name": "alias"}, "spec": alias})).await?;
+    let pages = |label: &str| {
+        json!({"kind": "ConfigMap", "metadata": {"name": "pages", "labels": {"http.keda.sh/response-body": label}},
+               "data": {"a.html": "x"}})
+    };
+    space.apply(pages("false")).await?;
     for (object, ..) in &cases {
         space.apply(object.clone()).await?;
     }
@@ -42,6 +54,11 @@ pub(crate) async fn each_resource_says_whether_it_can_be_used() -> Result<()> {
     ensure!(mended["status"] == "True", "{mended}");
     space.apply(route("fast", "fast.test", "web")).await?;
     ready(&space, "InterceptorRoute", "fast", "Reconciled").await?;
+    space.apply(pages("true")).await?;
+    ready(&space, "InterceptorRoute", "body", "Reconciled").await?;
+    space.delete("Service", "alias").await?;
+    space.service("alias").await?;
+    ready(&space, "InterceptorRoute", "alias", "Reconciled").await?;
     control.stop().await;
     Ok(())
 }

@@ -13,12 +13,15 @@ mod http;
 mod program;
 
 mod backend;
+mod circle;
 mod conditions;
+mod endpoints;
 mod network;
 mod objects;
 mod operator;
 mod outage;
 mod proxy;
+mod relay;
 mod scale;
 mod schema;
 mod traffic;
@@ -61,6 +64,12 @@ fn main() -> Result<()> {
         watching::a_port_is_found_by_name_and_one_that_is_not_there_is_answered_with_500,
         watching::a_placeholder_s_body_follows_its_config_map,
         watching::a_bad_resource_disturbs_no_other_and_keeps_its_last_good_version,
+        endpoints::of_two_address_families_the_service_s_first_gets_the_requests,
+        endpoints::a_port_s_app_protocol_says_what_pods_are_spoken_with,
+        endpoints::a_terminating_pod_finishes_what_it_has_and_gets_nothing_new,
+        endpoints::an_alias_has_no_endpoints_and_is_answered_with_500,
+        circle::from_zero_to_many_and_back_as_the_chart_s_service_accounts,
+        outage::a_watch_that_is_too_old_to_go_on_is_begun_anew,
         outage::an_api_server_that_is_away_for_30_s_fails_no_request,
         operator::an_http_scaled_object_has_its_scaled_object,
         operator::drift_is_repaired_and_users_fields_stay,
@@ -70,7 +79,7 @@ fn main() -> Result<()> {
         conditions::each_resource_says_whether_it_can_be_used,
         conditions::who_wins_a_rule_and_who_loses_it_is_said,
     ];
-    let large = trials![scale::memory_of_10_000_routes_and_50_000_endpoints];
+    let large = trials![scale::figures_of_10_000_routes_and_50_000_endpoints];
     trials.extend(large.into_iter().map(|trial| trial.with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit()
 }

@@ -105,12 +105,13 @@ impl Namespace {
         terminating: &[IpAddr],
     ) -> Result<()> {
         let endpoint = |address: &IpAddr, terminating: bool| json!({"addresses": [address], "conditions": {"ready": !terminating, "serving": true, "terminating": terminating}});
+        let family = if ready.iter().chain(terminating).any(IpAddr::is_ipv6) { "IPv6" } else { "IPv4" };
         let ready = ready.iter().map(|address| endpoint(address, false));
         let endpoints: Vec<Value> = ready.chain(terminating.iter().map(|address| endpoint(address, true))).collect();
         self.apply(json!({
             "kind": "EndpointSlice",
             "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
-            "addressType": "IPv4", "ports": [{"name": "web", "port": PORT}], "endpoints": endpoints,
+            "addressType": family, "ports": [{"name": "web", "port": PORT}], "endpoints": endpoints,
         }))
         .await?;
         Ok(())
@@ -153,6 +154,7 @@ fn resource(kind: &str) -> ApiResource {
         "HTTPScaledObject" => ("http.keda.sh", "v1alpha1"),
         "ScaledObject" => ("keda.sh", "v1alpha1"),
         "EndpointSlice" => ("discovery.k8s.io", "v1"),
+        "Deployment" => ("apps", "v1"),
         _ => ("", "v1"),
     };
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))

@@ -63,6 +63,11 @@ impl Proxy {
         Ok(http::get(&self.admin, "admin", "/readyz").await?.status == 200)
     }
 
+    /// A page of its admin port.
+    pub(crate) async fn page(&self, path: &str) -> Result<String> {
+        Ok(http::get(&self.admin, "admin", path).await?.body)
+    }
+
     /// What it answers to `GET /` of a host.
     pub(crate) async fn get(&self, host: &str) -> Result<http::Reply> {
         http::get(&self.address, host, "/").await

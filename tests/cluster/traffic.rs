@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,11 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Asks for this host at this proxy until stopped.
     pub(crate) fn start(proxy: &str, host: &str) -> Self {
+        Self::follow(watch::channel(proxy.to_owned()).1, host)
+    }
+
+    /// Asks for this host at the proxy of now until stopped.
+    pub(crate) fn follow(proxy: watch::Receiver<String>, host: &str) -> Self {
         let traffic = Self {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -31,9 +37,14 @@ impl Traffic {
         };
         for _ in 0..CLIENTS {
             let (stop, answered, failures) = (traffic.stop.clone(), traffic.answered.clone(), traffic.failures.clone());
-            let (pool, host) = (Pool::new(proxy), host.to_owned());
+            let (proxy, host) = (proxy.clone(), host.to_owned());
             traffic.tasks.spawn(async move {
+                let mut pool = Pool::new(String::new());
                 while !stop.is_cancelled() {
+                    let address = proxy.borrow().clone();
+                    if pool.address() != address {
+                        pool = Pool::new(address);
+                    }
                     match pool.get(&host, "/").await {
                         Ok(reply) if reply.status == 200 => {
                             answered.fetch_add(1, Ordering::Relaxed);

@@ -106,6 +106,11 @@ impl Pool {
         Self { address: address.into(), idle: Mutex::default() }
     }
 
+    /// Where it connects to.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// GETs `path` of `host`.
     pub(crate) async fn get(&self, host: &str, path: &str) -> Result<Reply> {
         let idle = self.idle.lock().pop();
@@ -114,7 +119,10 @@ impl Pool {
             _ => Connection::open(&self.address).await?,
         };
         let reply = connection.get(host, path).await?;
-        self.idle.lock().push(connection);
+        // One that is about to close is not asked again, whether its end has been seen or not.
+        if reply.headers.get(header::CONNECTION).is_none_or(|value| value != "close") {
+            self.idle.lock().push(connection);
+        }
         Ok(reply)
     }
 }

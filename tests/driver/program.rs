@@ -40,6 +40,11 @@ impl Program {
         Ok((Self { process, log }, stdout))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -155,13 +155,31 @@ impl Book {
         Reach::Addresses(self.addresses(&name, service, port))
     }
 
+    /// The slices of this backend's Service whose endpoints can get no request, since they say no port: a sentence each.
+    pub(super) fn without_ports(&self, key: &WorkloadId, backend: &Backend) -> Vec<String> {
+        let service: Name = (key.namespace.as_str().into(), backend.service.as_str().into());
+        let bad = self.slices_of(&service).filter(|(_, slice)| slice.ports.is_empty() && !slice.endpoints.is_empty());
+        let (namespace, service) = (&service.0, &service.1);
+        let told = bad.map(|(name, slice)| {
+            let endpoints = slice.endpoints.len();
+            format!(
+                "the EndpointSlice {namespace}/{name} has no ports: its endpoints ({endpoints}) get no request; write into it \
+                 where the pods listen, by the name of the port of the Service {service}"
+            )
+        });
+        told.collect()
+    }
+
+    /// A Service's slices, by name.
+    fn slices_of<'a>(&'a self, service: &'a Name) -> impl Iterator<Item = (&'a str, &'a Slice)> {
+        let of_service = self.of_service.range((service.clone(), Box::default())..);
+        let of_service = of_service.take_while(move |(of, _)| of == service);
+        of_service.filter_map(move |(_, name)| Some((&**name, self.slices.get(&(service.0.clone(), name.clone()))?)))
+    }
+
     /// An address that stands in several slices counts once, in its best state: it is on its way from one to another.
     fn addresses(&self, name: &Name, service: &Service, port: &ServicePort) -> Vec<(SocketAddr, State)> {
-        let slices = || {
-            let from = (name.clone(), Box::default());
-            let of_service = self.of_service.range(from..).take_while(|(of, _)| of == name);
-            of_service.filter_map(|(_, slice)| self.slices.get(&(name.0.clone(), slice.clone())))
-        };
+        let slices = || self.slices_of(name).map(|(_, slice)| slice);
         // The other family's are the same pods: counted twice, each would get twice its share.
         let first = slices().any(|slice| slice.ipv6 == service.ipv6_first && !slice.endpoints.is_empty());
         let mut addresses = Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt as _};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1;
 use kube::api::{Api, ApiResource};
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::runtime::watcher::{Config, Event};
@@ -12,6 +12,7 @@ use plimsoll_wire::kubernetes::{Change, Heard, Kept, follow};
 use plimsoll_wire::topic::WorkloadId;
 
 use super::Which;
+use super::verdict::Service;
 
 /// Objects as they are last known.
 #[derive(Default)]
@@ -20,8 +21,7 @@ pub(super) struct Cluster {
     pub(super) objects: Kept<WorkloadId, Arc<DynamicObject>>,
     /// Without their status, which KEDA writes all the time.
     pub(super) scaled: Kept<WorkloadId, Arc<DynamicObject>>,
-    /// Names and numbers of their ports.
-    pub(super) services: Kept<WorkloadId, Box<[(String, i32)]>>,
+    pub(super) services: Kept<WorkloadId, Service>,
 }
 
 /// What is heard, of whichever kind; none is that there is no such kind.
@@ -29,7 +29,7 @@ pub(super) struct Cluster {
 pub(super) enum News {
     Resource(Which, Option<Event<DynamicObject>>),
     Scaled(Option<Event<DynamicObject>>),
-    Service(Event<Service>),
+    Service(Event<v1::Service>),
 }
 
 /// What has changed.
@@ -62,7 +62,7 @@ pub(super) fn news(client: &Client, namespace: Option<&str>) -> BoxStream<'stati
             None => Api::all_with(client.clone(), &resource),
         }
     };
-    let services: Api<Service> = match namespace {
+    let services: Api<v1::Service> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
@@ -108,11 +108,8 @@ impl Cluster {
                 self.unless_same(change)
             }
             News::Service(event) => {
-                let key = |service: &Service| Some(id(service.namespace()?, service.name_any()));
-                let change = self.services.apply(event, key, |service, _| {
-                    let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
-                    ports.into_iter().map(|port| (port.name.unwrap_or_default(), port.port)).collect()
-                });
+                let key = |service: &v1::Service| Some(id(service.namespace()?, service.name_any()));
+                let change = self.services.apply(event, key, |service, _| read_service(service));
                 match change {
                     Change::One(id, before) if self.services.get(&id) == before.as_ref() => Touched::Nothing,
                     change => touched(change, Touched::Service),
@@ -169,6 +166,16 @@ fn touched<V>(change: Change<WorkloadId, V>, one: impl FnOnce(WorkloadId) -> Tou
         Change::Nothing => Touched::Nothing,
         Change::All => Touched::All,
         Change::One(id, _) => one(id),
+    }
+}
+
+fn read_service(service: v1::Service) -> Service {
+    let spec = service.spec.unwrap_or_default();
+    let is_alias = spec.type_.as_deref() == Some("ExternalName");
+    let ports = spec.ports.unwrap_or_default().into_iter();
+    Service {
+        ports: ports.map(|port| (port.name.unwrap_or_default(), port.port)).collect(),
+        alias: is_alias.then(|| spec.external_name.unwrap_or_default()),
     }
 }
 

@@ -7,8 +7,14 @@ use serde_json::Value;
 
 use super::claims::Shared;
 
-/// A Service's ports: name and number of each.
-pub(super) type Ports = [(String, i32)];
+/// What matters of a Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Service {
+    /// Name and number of each port.
+    pub(super) ports: Box<[(String, i32)]>,
+    /// What it is an alias of, where it is one (`ExternalName`): such a Service has no endpoints.
+    pub(super) alias: Option<String>,
+}
 
 /// What is to be said, of now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,32 +41,37 @@ impl Verdict {
         Self::not("CreateError", format!("its ScaledObject can't be written: {why}"))
     }
 
-    /// Of a resource that can be used: `service` are the ports of its target's Service, none where there is no such Service.
-    pub(super) fn of_usable(target: &Backend, service: Option<&Ports>, shared: Option<&Shared>, well: &str) -> Self {
-        let Some(ports) = service else {
-            let name = &target.service;
+    /// Of a resource that can be used: `service` is its target's, none where there is no such Service; `missing` is what the
+    /// bodies of its answers lack.
+    pub(super) fn of_usable(
+        target: &Backend,
+        service: Option<&Service>,
+        shared: Option<&Shared>,
+        missing: &[String],
+        well: &str,
+    ) -> Self {
+        let name = &target.service;
+        let Some(service) = service else {
             return Self::not(
                 "ServiceNotFound",
                 format!("there is no Service {name:?} in its namespace: requests wait for it"),
             );
         };
-        let found = ports.iter().any(|(name, number)| match &target.port {
-            Port::Number(wanted) => i32::from(*wanted) == *number,
-            Port::Name(wanted) => wanted == name,
-        });
-        if !found {
-            let asked = match &target.port {
-                Port::Number(number) => number.to_string(),
-                Port::Name(name) => format!("{name:?}"),
-            };
-            let there: Vec<String> = ports.iter().map(|(name, number)| format!("{number} {name:?}")).collect();
-            let (name, there) = (&target.service, there.join(", "));
-            let message =
-                format!("the Service {name:?} has no port {asked}: requests are answered with 500; it has {there}");
+        if let Some(alias) = &service.alias {
+            let message = format!(
+                "the Service {name:?} is an alias of {alias} (ExternalName), which has no endpoints: requests are answered with \
+                 500; name a Service with a selector"
+            );
+            return Self::not("ServiceWithoutEndpoints", message);
+        }
+        if let Some(message) = no_port(target, &service.ports) {
             return Self::not("PortNotFound", message);
         }
         if let Some(losses) = shared.and_then(Shared::losses) {
             return Self::not("RuleConflict", losses);
+        }
+        if !missing.is_empty() {
+            return Self::not("BodyNotFound", missing.join("; "));
         }
         let gains = shared.and_then(Shared::gains).map_or(String::new(), |gains| format!("; {gains}"));
         Self { ready: true, reason: "Reconciled", message: format!("{well}{gains}") }
@@ -83,6 +94,24 @@ impl Verdict {
     }
 }
 
+/// That a target's Service has not the port that is asked for, where that is so.
+fn no_port(target: &Backend, ports: &[(String, i32)]) -> Option<String> {
+    let found = ports.iter().any(|(name, number)| match &target.port {
+        Port::Number(wanted) => i32::from(*wanted) == *number,
+        Port::Name(wanted) => wanted == name,
+    });
+    if found {
+        return None;
+    }
+    let asked = match &target.port {
+        Port::Number(number) => number.to_string(),
+        Port::Name(name) => format!("{name:?}"),
+    };
+    let there: Vec<String> = ports.iter().map(|(name, number)| format!("{number} {name:?}")).collect();
+    let (name, there) = (&target.service, there.join(", "));
+    Some(format!("the Service {name:?} has no port {asked}: requests are answered with 500; it has {there}"))
+}
+
 /// The `Ready` condition that a status has, where it can be read.
 pub(super) fn ready_of(status: &Value) -> Option<Condition> {
     let conditions = status["conditions"].as_array()?;
@@ -103,21 +132,28 @@ mod tests {
 
     #[test]
     fn a_resource_is_ready_when_its_service_has_its_port_and_nobody_older_has_its_rules() {
-        let ports = [("http".to_owned(), 80)];
-        let said = |port: Port, service: Option<&Ports>, shared: Option<&Shared>| {
-            let verdict = Verdict::of_usable(&target(port), service, shared, "it is in use");
+        let service = Service { ports: [("http".to_owned(), 80)].into(), alias: None };
+        let judged = |port: Port, service: Option<&Service>, shared: Option<&Shared>, missing: &[String]| {
+            let verdict = Verdict::of_usable(&target(port), service, shared, missing, "it is in use");
             (verdict.ready, verdict.reason, verdict.message)
         };
+        let said = |port: Port, service: Option<&Service>, shared: Option<&Shared>| judged(port, service, shared, &[]);
         let (http, number) = (Port::Name("http".to_owned()), Port::Number(80));
-        assert_eq!(said(http, Some(&ports), None), (true, "Reconciled", "it is in use".to_owned()));
+        assert_eq!(said(http, Some(&service), None), (true, "Reconciled", "it is in use".to_owned()));
         assert_eq!(said(number.clone(), None, None).1, "ServiceNotFound");
-        let missing = said(Port::Number(81), Some(&ports), None);
+        let alias = Service { alias: Some("example.com".to_owned()), ..service.clone() };
+        let aliased = said(number.clone(), Some(&alias), None);
+        assert_eq!(aliased.1, "ServiceWithoutEndpoints");
+        assert!(aliased.2.contains("example.com"), "{}", aliased.2);
+        let unsaid = judged(number.clone(), Some(&service), None, &["one".to_owned(), "two".to_owned()]);
+        assert_eq!(unsaid, (false, "BodyNotFound", "one; two".to_owned()));
+        let missing = said(Port::Number(81), Some(&service), None);
         assert_eq!(missing.1, "PortNotFound");
         assert!(missing.2.contains("no port 81") && missing.2.ends_with("it has 80 \"http\""), "{}", missing.2);
         let rule = vec![("h/".to_owned(), WorkloadId::new("n", "other"))];
         let lost = Shared { lost: rule.clone(), won: Vec::new() };
-        assert_eq!(said(number.clone(), Some(&ports), Some(&lost)).1, "RuleConflict");
-        let won = said(number, Some(&ports), Some(&Shared { lost: Vec::new(), won: rule }));
+        assert_eq!(said(number.clone(), Some(&service), Some(&lost)).1, "RuleConflict");
+        let won = said(number, Some(&service), Some(&Shared { lost: Vec::new(), won: rule }));
         assert_eq!(
             won,
             (true, "Reconciled", "it is in use; it wins rules that others claim: h/ over n/other".to_owned())

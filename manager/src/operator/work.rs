@@ -38,11 +38,12 @@ pub(super) async fn run(operator: &Operator, mut workloads: watch::Receiver<Arc<
         news: super::cluster::news(&operator.client, operator.namespace.as_deref()),
         cluster: Cluster::default(),
         claims: Claims::default(),
+        missing: BTreeMap::new(),
         queue: Queue::default(),
         applied: BTreeMap::new(),
         running: FuturesUnordered::new(),
     };
-    work.take_claims(&workloads.borrow_and_update().clone());
+    work.take_workloads(&workloads.borrow_and_update().clone());
     let mut workloads_end = false;
     loop {
         work.start_what_is_due();
@@ -54,7 +55,7 @@ pub(super) async fn run(operator: &Operator, mut workloads: watch::Receiver<Arc<
             },
             changed = workloads.changed(), if !workloads_end => {
                 workloads_end = changed.is_err();
-                work.take_claims(&workloads.borrow_and_update().clone());
+                work.take_workloads(&workloads.borrow_and_update().clone());
             }
             Some(done) = work.running.next(), if !work.running.is_empty() => work.finish(done),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -67,6 +68,8 @@ struct Work<'a> {
     news: BoxStream<'static, News>,
     cluster: Cluster,
     claims: Claims,
+    /// What the bodies of answers lack, of the workloads that lack anything.
+    missing: BTreeMap<WorkloadId, Vec<String>>,
     queue: Queue<Key>,
     /// What has been applied last, by this manager in this term.
     applied: BTreeMap<Key, Value>,
@@ -127,17 +130,21 @@ impl Work<'_> {
         }
     }
 
-    fn take_claims(&mut self, workloads: &[Workload]) {
+    fn take_workloads(&mut self, workloads: &[Workload]) {
         let claims = Claims::of(workloads);
+        let missing = workloads.iter().map(|workload| (workload.id.clone(), workload.missing_bodies()));
+        let missing: BTreeMap<_, _> = missing.filter(|(_, missing)| !missing.is_empty()).collect();
         let now = Instant::now();
-        for id in claims.differing(&self.claims) {
+        let lacking = missing.keys().chain(self.missing.keys());
+        let lacking = lacking.filter(|id| missing.get(*id) != self.missing.get(*id));
+        for id in claims.differing(&self.claims).chain(lacking) {
             for which in [Which::Route, Which::Object] {
                 if self.cluster.of(which).get(id).is_some() {
                     self.queue.add((which, id.clone()), now);
                 }
             }
         }
-        self.claims = claims;
+        (self.claims, self.missing) = (claims, missing);
     }
 
     /// When the next resource can be looked at.
@@ -207,14 +214,15 @@ impl Work<'_> {
         }
         let target = &good.workload.target;
         let service = WorkloadId::new(id.namespace.clone(), target.service.clone());
-        let ports = self.cluster.services.get(&service).map(|ports| &**ports);
+        let service = self.cluster.services.get(&service);
+        let missing = self.missing.get(id).map_or(&[][..], Vec::as_slice);
         let well = match (&wanted, which) {
             (Wanted::So(_), _) => "ScaledObject created and configured",
             (Wanted::Orphan, _) => "its ScaledObject belongs to nobody, as its annotation says",
             (Wanted::None, Which::Object) => "it has no ScaledObject, as its annotation says",
             (Wanted::None, Which::Route) => "it is in use",
         };
-        (Some(wanted), Verdict::of_usable(target, ports, self.claims.get(id), well))
+        (Some(wanted), Verdict::of_usable(target, service, self.claims.get(id), missing, well))
     }
 }
 

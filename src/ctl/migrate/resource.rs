@@ -83,6 +83,7 @@ pub fn findings(one: &Read<'_>, services: &BTreeMap<Id, &Value>) -> Vec<Finding>
                 one.finding(Level::Note, field, "it is not known there either, or ignored", "it has no effect", "")
             }));
             all.extend(service(one, good, services));
+            all.extend(fallback(one, good, services));
         }
     }
     all.extend(granularity);
@@ -142,8 +143,8 @@ fn service(one: &Read<'_>, good: &Good, services: &BTreeMap<Id, &Value>) -> Opti
         return Some(one.finding(Level::Note, field, add_on, "the same; its Ready condition says ServiceNotFound", ""));
     };
     if spec["type"] == "ExternalName" {
-        let add_on = "requests go to the name that the Service stands for";
-        let plimsoll = "requests go to pods alone, and a Service of type ExternalName has none: 500";
+        let add_on = "requests wait for an endpoint, which a Service of type ExternalName never has";
+        let plimsoll = "they are answered with 500 at once; its Ready condition says ServiceWithoutEndpoints";
         return Some(one.finding(Level::Hand, field, add_on, plimsoll, "name a Service that selects pods"));
     }
     let ports = || spec["ports"].as_array().into_iter().flatten();
@@ -161,6 +162,20 @@ fn service(one: &Read<'_>, good: &Good, services: &BTreeMap<Id, &Value>) -> Opti
         )
     };
     (!there).then(missing)
+}
+
+/// The Service that answers when the target takes too long.
+fn fallback(one: &Read<'_>, good: &Good, services: &BTreeMap<Id, &Value>) -> Option<Finding> {
+    let fallback = good.workload.cold_start.fallback.as_ref()?;
+    let spec = services.get(&(id(one.object).0, fallback.service.clone()))?;
+    let field = match one.kind {
+        Kind::InterceptorRoute => "spec.coldStart.fallback.service.name",
+        Kind::HttpScaledObject => "spec.coldStartTimeoutFailoverRef.service",
+    };
+    let add_on = "requests go to the name that the Service stands for";
+    let plimsoll = "requests go to pods alone, and a Service of type ExternalName has none: no fallback";
+    let remedy = "name a Service that selects pods, or a placeholder";
+    (spec["type"] == "ExternalName").then(|| one.finding(Level::Hand, field, add_on, plimsoll, remedy))
 }
 
 /// What only an HTTPScaledObject has.

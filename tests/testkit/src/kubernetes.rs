@@ -117,8 +117,13 @@ impl ApiServer {
              subjects: [{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}]\n"
         ))
         .await?;
-        let token = self.kubectl(&["create", "token", name, "-n", namespace, "--duration=24h"]).await?;
-        self.credentials.token_kubeconfig(&format!("{namespace}-{name}"), token.trim(), &self.url())
+        self.kubeconfig_of(namespace, name).await
+    }
+
+    /// The path of a kubeconfig with a token of a service account that is there.
+    pub async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let token = self.kubectl(&["create", "token", account, "-n", namespace, "--duration=24h"]).await?;
+        self.credentials.token_kubeconfig(&format!("{namespace}-{account}"), token.trim(), &self.url())
     }
 
     /// Kills the API server (SIGKILL), as an outage would: its port refuses, its data stays, with the etcd that goes on.

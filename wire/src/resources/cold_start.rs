@@ -108,6 +108,26 @@ impl Default for FixedBody {
     }
 }
 
+// === impl ConfigMapBody ===
+
+impl ConfigMapBody {
+    /// What is missing of it, in a sentence; `why` there are no texts at all. `at` is the field that has the response.
+    fn missing(&self, at: &str, why: impl FnOnce() -> String) -> Option<String> {
+        let at = format!("{at}.response.bodyFromConfigMap");
+        let Some(texts) = &self.texts else {
+            return Some(format!("{at}.name: {} (the body is empty until then)", why()));
+        };
+        let key = self.key.as_ref().filter(|key| !texts.contains_key(*key))?;
+        let name = &self.name;
+        Some(format!("{at}.key: {key:?} is not in the ConfigMap {name:?}; add it there (the body is empty until then)"))
+    }
+}
+
+/// That a cluster has not this ConfigMap, or not for clients.
+pub(super) fn no_config_map(namespace: &str, name: &str) -> String {
+    format!("there is no ConfigMap {namespace}/{name} with the label {RESPONSE_BODY_LABEL}: \"true\"; add it")
+}
+
 // === impl Workload ===
 
 impl Workload {
@@ -125,24 +145,25 @@ impl Workload {
         let mut missing = Vec::new();
         for (at, response) in placeholder.chain(routes) {
             let FixedBody::ConfigMap(body) = &mut response.body else { continue };
-            let at = format!("{at}.response.bodyFromConfigMap");
-            match texts(&body.name) {
-                Ok(texts) => {
-                    if let Some(key) = body.key.as_ref().filter(|key| !texts.contains_key(*key)) {
-                        missing.push(format!(
-                            "{at}.key: {key:?} is not in the ConfigMap {:?}; add it there (the body is empty until then)",
-                            body.name
-                        ));
-                    }
-                    body.texts = Some(texts);
-                }
-                Err(why) => {
-                    body.texts = None;
-                    missing.push(format!("{at}.name: {why} (the body is empty until then)"));
-                }
-            }
+            let given = texts(&body.name);
+            body.texts = given.as_ref().ok().cloned();
+            missing.extend(body.missing(&at, || given.err().unwrap_or_default()));
         }
         missing
+    }
+
+    /// What the answers lack of the texts that have been supplied to them, as [`Workload::supply_bodies`] has told it of a
+    /// cluster's ConfigMaps: a sentence each, none where nothing is missing.
+    #[must_use]
+    pub fn missing_bodies(&self) -> Vec<String> {
+        let placeholder = self.cold_start.placeholder.iter().map(|p| ("spec.coldStart.placeholder".to_owned(), p));
+        let routes = self.static_routes.iter().enumerate();
+        let routes = routes.map(|(index, route)| (format!("spec.staticRoutes[{index}]"), &route.response));
+        let missing = |(at, response): (String, &FixedResponse)| {
+            let FixedBody::ConfigMap(body) = &response.body else { return None };
+            body.missing(&at, || no_config_map(&self.id.namespace, &body.name))
+        };
+        placeholder.chain(routes).filter_map(missing).collect()
     }
 }
 
@@ -192,6 +213,9 @@ mod tests {
                  (the body is empty until then)",
             ]
         );
+        let told = workload.missing_bodies();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[1].starts_with("spec.staticRoutes[1].response.bodyFromConfigMap.name: there is no ConfigMap default/nowhere with the label"), "{told:?}");
         let supplied = |response: &FixedResponse| match &response.body {
             FixedBody::ConfigMap(body) => body.texts.is_some(),
             FixedBody::Inline(_) => false,

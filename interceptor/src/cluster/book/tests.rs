@@ -111,9 +111,14 @@ fn a_slice_without_ports_gives_no_endpoint_and_disturbs_no_other() {
     book.slice(Event::Apply(slice("s-1", "s", Value::Null, &[(1, State::Ready)])));
     book.slice(Event::Apply(slice("s-2", "s", web(), &[(2, State::Ready)])));
     assert_eq!(addresses(&book, "a"), [("10.0.0.2:8080".to_owned(), State::Ready)]);
+    let backend = Backend { service: "s".to_owned(), port: Port::Number(80) };
+    let bad = |book: &Book| book.without_ports(&WorkloadId::new("n", "a"), &backend);
+    let told = bad(&book);
+    assert!(told.len() == 1 && told[0].contains("EndpointSlice n/s-1 has no ports"), "{told:?}");
     // A port without a number is that of the Service.
     book.slice(Event::Apply(slice("s-1", "s", json!([{"name": "web"}]), &[(1, State::Ready)])));
     assert_eq!(addresses(&book, "a")[0].0, "10.0.0.1:80");
+    assert!(bad(&book).is_empty());
 }
 
 #[test]

@@ -104,6 +104,11 @@ fn a_service_without_pods_needs_a_hand_and_one_that_is_not_there_is_said() {
     let with = |services| found(Found { interceptor_routes: routed(), services, ..Found::default() });
     assert_eq!(with(vec![external]), [said(Level::Hand, "a", "spec.target.service")]);
     assert_eq!(with(Vec::new()), [said(Level::Note, "a", "spec.target.service")]);
+    let mut falls_back = route("a", json!([]));
+    falls_back.data["spec"]["coldStart"] = json!({"fallback": {"service": {"name": "room", "port": 80}}});
+    let room = object("Service", "room", json!({"type": "ExternalName", "externalName": "example.com"}));
+    let all = Found { interceptor_routes: vec![falls_back], services: vec![service(), room], ..Found::default() };
+    assert_eq!(found(all), [said(Level::Hand, "a", "spec.coldStart.fallback.service.name")]);
 }
 
 #[test]

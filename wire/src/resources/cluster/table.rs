@@ -9,8 +9,9 @@ use kube::runtime::watcher::Event;
 
 use super::read;
 use crate::kubernetes::{Change, Kept};
+use crate::resources::cold_start::no_config_map;
 use crate::resources::files::Loaded;
-use crate::resources::{Kind, Problem, RESPONSE_BODY_LABEL, Workload};
+use crate::resources::{Kind, Problem, Workload};
 use crate::topic::WorkloadId;
 
 /// The texts of a ConfigMap.
@@ -93,9 +94,7 @@ impl Table {
 
     fn texts(&self, namespace: &str, name: &str) -> Result<Texts, String> {
         let texts = self.bodies.get(&WorkloadId::new(namespace, name)).cloned();
-        texts.ok_or_else(|| {
-            format!("there is no ConfigMap {namespace}/{name} with the label {RESPONSE_BODY_LABEL}: \"true\"; add it")
-        })
+        texts.ok_or_else(|| no_config_map(namespace, name))
     }
 }
 
