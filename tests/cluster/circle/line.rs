@@ -74,7 +74,7 @@ impl Line {
     }
 
     pub(crate) async fn manager(&self, name: &str) -> Result<Part> {
-        let own = [("activity-window", "2s".to_owned()), ("topic-grace", "1s".to_owned())];
+        let own = [("activity-window", "2s".to_owned()), ("scale-in-after", "1s".to_owned())];
         self.start("manager", "Deployment", name, ["api-listen", "scaler-listen"], &own).await
     }
 

@@ -13,7 +13,7 @@ const STATIC_STATUS: u16 = 200;
 /// What a client gets while the workload starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"message": "at least one of 'fallback', 'placeholder' and 'maxPendingRequests' must be set", "rule": "has(self.fallback) || has(self.placeholder) || has(self.maxPendingRequests)"}, {"message": "'placeholder' must be set where 'overflow' is Placeholder", "rule": "!has(self.overflow) || self.overflow != 'Placeholder' || has(self.placeholder)"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{"message": "at least one of 'fallback', 'placeholder' and 'maxPendingRequests' must be set", "rule": "has(self.fallback) || has(self.placeholder) || has(self.maxPendingRequests)"}, {"message": "where 'overflow' is Placeholder 'placeholder' must be set", "rule": "!has(self.overflow) || self.overflow != 'Placeholder' || has(self.placeholder)"}]))]
 pub struct ColdStart {
     /// Another service that answers when waiting has taken too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
