@@ -1,8 +1,10 @@
 //! TLS as KEDA's trigger asks for it.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use plimsoll_wire::scaler::external_scaler_client::ExternalScalerClient;
@@ -19,6 +21,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use crate::AT_ONCE;
 use crate::scene::{Scene, trigger};
 
+/// The manager looks at its files every 5 s, and has by then.
+const LOOKED: Duration = Duration::from_secs(6);
+
 /// An authority with a server's certificate and a client's, as files.
 struct Authority {
     folder: tempfile::TempDir,
@@ -27,20 +32,36 @@ struct Authority {
 impl Authority {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::write(folder.path());
+        Self { folder }
+    }
+
+    /// Another one in the place of this: its files have other contents.
+    fn renew(&self) {
+        Self::write(self.folder.path());
+    }
+
+    /// As a Secret that has been deleted.
+    fn remove(&self) {
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+
+    fn write(folder: &Path) {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        std::fs::write(folder.path().join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(folder.join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
         let issuer = Issuer::new(params, key);
         for name in ["server", "client"] {
             let key = KeyPair::generate().unwrap();
             let params = CertificateParams::new(vec!["scaler.test".to_owned()]).unwrap();
             let pem = params.signed_by(&key, &issuer).unwrap().pem();
-            std::fs::write(folder.path().join(format!("{name}.crt")), pem).unwrap();
-            std::fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
+            std::fs::write(folder.join(format!("{name}.crt")), pem).unwrap();
+            std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
         }
-        Self { folder }
     }
 
     fn flag(&self, flag: &str, file: &str) -> String {
@@ -135,5 +156,24 @@ async fn with_authorities_for_clients_only_theirs_are_answered() {
     let mut stranger = authority.client(false);
     stranger.client_auth_cert_resolver = Authority::new().client(true).client_auth_cert_resolver;
     assert!(!answers(keda(&scene, stranger).await).await, "a client of another authority is answered");
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_whose_files_have_gone_is_used_until_there_is_another() {
+    let authority = Authority::new();
+    let scene = Scene::start(&authority.flags()).await;
+    let before = authority.client(false);
+    assert!(answers(keda(&scene, before.clone()).await).await);
+    authority.remove();
+    tokio::time::sleep(LOOKED).await;
+    assert!(answers(keda(&scene, before).await).await, "it ends with its files");
+    authority.renew();
+    let renewed = async {
+        while !answers(keda(&scene, authority.client(false)).await).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(10 * LOOKED, renewed).await.expect("the new certificate is taken up");
     scene.stop().await;
 }
