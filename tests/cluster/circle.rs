@@ -84,7 +84,11 @@ impl Scene {
 
     async fn play(&self, interceptors: &mut Vec<Part>) -> Result<()> {
         self.is_ready(&interceptors[0]).await?;
-        ready(&self.space, "HTTPScaledObject", "web", "Reconciled").await?;
+        // The manager has to come up first, and to lead.
+        wait_until("the manager keeps the resource right", LIMIT, async || {
+            ready(&self.space, "HTTPScaledObject", "web", "Reconciled").await
+        })
+        .await?;
         resources::bad_neighbours_are_named(&self.space, &[&self.manager, &interceptors[0]]).await?;
         self.wakes(&interceptors[0]).await?;
         self.grows_while_an_interceptor_is_replaced(interceptors).await?;
