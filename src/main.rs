@@ -103,33 +103,34 @@ fn print(text: &[u8]) -> Result<()> {
 
 async fn interceptor(part: cli::Interceptor, shutdown: CancellationToken) -> Result<()> {
     let tasks = TaskTracker::new();
-    let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &shutdown)?;
-    let described = parts::described(&part.routes, &part.kubernetes, &tasks, &shutdown).await?;
+    // Until its last request is answered it must hear of routes and endpoints: a held one waits for a pod that comes now.
+    let behind = CancellationToken::new();
+    let log = parts::kafka(&part.log.kafka, &part.log.client, &tasks, &behind)?;
+    let described = parts::described(&part.routes, &part.kubernetes, &tasks, &behind).await?;
     let endpoints = Endpoints::new();
-    let (routes, known) = resolved(described, &endpoints, &tasks, &shutdown);
+    let (routes, known) = resolved(described, &endpoints, &tasks, &behind);
     let parts = plimsoll_interceptor::Parts { log, routes, endpoints };
-    Interceptor::bind(part.config, parts).await?.ready_when(known).serve(shutdown.clone()).await?;
-    parts::finish(tasks, &shutdown).await;
+    Interceptor::bind(part.config, parts).await?.ready_when(known).serve(shutdown).await?;
+    parts::finish(tasks, &behind).await;
     Ok(())
 }
 
-/// Keeps the endpoints of these workloads filled; gives the workloads to route to, and whether they are known.
+/// Keeps the endpoints of these workloads filled until `end`; gives the workloads to route to, and whether they are known.
 fn resolved(
     described: parts::Described,
     endpoints: &Endpoints,
     tasks: &TaskTracker,
-    shutdown: &CancellationToken,
+    end: &CancellationToken,
 ) -> (watch::Receiver<Arc<Vec<Workload>>>, watch::Receiver<bool>) {
     let parts::Described { workloads, known, cluster } = described;
     let Some(parts::WatchedCluster { client, namespace }) = cluster else {
-        let by_dns = plimsoll_interceptor::resolve_by_dns(workloads.clone(), endpoints.clone(), shutdown.clone());
+        let by_dns = plimsoll_interceptor::resolve_by_dns(workloads.clone(), endpoints.clone(), end.clone());
         tasks.spawn(by_dns);
         return (workloads, known);
     };
     let resources = plimsoll_interceptor::Resources { workloads, known };
-    let (endpoints, shutdown) = (endpoints.clone(), shutdown.clone());
-    let cluster =
-        plimsoll_interceptor::resolve_by_cluster(client, namespace.as_deref(), resources, endpoints, shutdown);
+    let (endpoints, end) = (endpoints.clone(), end.clone());
+    let cluster = plimsoll_interceptor::resolve_by_cluster(client, namespace.as_deref(), resources, endpoints, end);
     let resolved = (cluster.routes.clone(), cluster.known.clone());
     tasks.spawn(cluster.finished());
     resolved

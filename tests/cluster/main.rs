@@ -16,6 +16,7 @@ mod backend;
 mod circle;
 mod conditions;
 mod endpoints;
+mod leaving;
 mod network;
 mod objects;
 mod operator;
@@ -70,6 +71,7 @@ fn main() -> Result<()> {
         endpoints::an_alias_has_no_endpoints_and_is_answered_with_500,
         circle::from_zero_to_many_and_back_as_the_chart_s_service_accounts,
         outage::a_watch_that_is_too_old_to_go_on_is_begun_anew,
+        leaving::a_request_that_is_held_at_sigterm_goes_to_the_pod_that_comes_then,
         outage::an_api_server_that_is_away_for_30_s_fails_no_request,
         operator::an_http_scaled_object_has_its_scaled_object,
         operator::drift_is_repaired_and_users_fields_stay,

@@ -27,11 +27,13 @@ impl Proxy {
     /// Starts one for a namespace; it need not be ready yet.
     pub(crate) async fn start(client: &Client, namespace: &str) -> Result<Self> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let routes = cluster::watch(client.clone(), Some(namespace), stop.clone());
+        // The cluster is followed until the last request is answered, as in the program.
+        let behind = CancellationToken::new();
+        let routes = cluster::watch(client.clone(), Some(namespace), behind.clone());
         let resources = Resources { workloads: routes.workloads(), known: routes.known() };
         tasks.spawn(routes.finished());
         let endpoints = Endpoints::new();
-        let cluster = resolve_by_cluster(client.clone(), Some(namespace), resources, endpoints.clone(), stop.clone());
+        let cluster = resolve_by_cluster(client.clone(), Some(namespace), resources, endpoints.clone(), behind.clone());
         let (routes, known) = (cluster.routes.clone(), cluster.known.clone());
         tasks.spawn(cluster.finished());
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -42,7 +44,10 @@ impl Proxy {
         let interceptor = Interceptor::bind(config, parts).await?.ready_when(known);
         let (address, admin) = (interceptor.proxy_addr().to_string(), interceptor.admin_addr().to_string());
         let serving = interceptor.serve(stop.clone());
-        tasks.spawn(async move { serving.await.expect("the interceptor serves") });
+        tasks.spawn(async move {
+            serving.await.expect("the interceptor serves");
+            behind.cancel();
+        });
         tasks.close();
         Ok(Self { address, admin, stop, tasks })
     }

@@ -7,6 +7,7 @@
 mod driver;
 
 mod clients;
+mod late;
 mod replicas;
 mod totals;
 
