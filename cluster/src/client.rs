@@ -31,7 +31,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 pub type Http = legacy::Client<HttpsConnector<HttpConnector>, Body>;
 
 /// A client. It tries nothing again by itself: whoever calls knows better what, and when, and hurrying a slow server makes it
-/// slower. A service account's token and a client certificate in files are read again when they are renewed; whom to trust is read once.
+/// slower. A request without the beginning of an answer after 30 s has failed. A service account's token and a client certificate in files are read again when they are renewed; whom to trust is read once.
 ///
 /// # Errors
 /// Where something that the settings name can't be used.
@@ -168,4 +168,29 @@ fn bad(setting: &str, error: &dyn Error) -> AccessError {
 
 fn wrong(setting: &str, reason: &str) -> AccessError {
     AccessError { setting: setting.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::renewed::ANSWER_LIMIT;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_connections_and_says_nothing_has_failed_in_time() {
+        // What nobody accepts is connected none the less, and as silent as a process that is stopped.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let mut config = Config::new(url.parse().unwrap());
+        config.connect_timeout = None;
+        let client = client(&config).unwrap();
+        let before = Instant::now();
+        let asked = tokio::time::timeout(10 * ANSWER_LIMIT, client.apiserver_version()).await;
+        let said = chain(&asked.expect("it waits for ever").unwrap_err());
+        assert!(said.contains("no answer has begun within 30 s"), "{said}");
+        assert!(before.elapsed() >= ANSWER_LIMIT);
+    }
 }

@@ -21,6 +21,14 @@ use crate::client::{Connect, Http, Shown};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A file system that takes longer to give two small files hangs, and no request waits for that.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
+/// A new connection and the beginning of an answer may take so long together. A server that takes connections and says nothing, for it
+/// hangs, would be waited for without end otherwise. What follows the beginning of an answer has no limit here: watches are silent for minutes.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// The API server takes requests and is silent.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer has begun within {} s", ANSWER_LIMIT.as_secs())]
+struct Unanswered;
 
 /// Sends requests. A certificate that has been renewed counts from the next request on, over new connections: the API server goes by the
 /// one that a connection began with. What is under way, watches included, ends as it began.
@@ -64,7 +72,11 @@ impl Service<Request<Body>> for Renewed {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let shared = self.shared.clone();
-        Box::pin(async move { Ok(shared.current().await.request(request).await?) })
+        Box::pin(async move {
+            let http = shared.current().await;
+            let answer = tokio::time::timeout(ANSWER_LIMIT, http.request(request)).await;
+            Ok(answer.map_err(|_| Unanswered)??)
+        })
     }
 }
 

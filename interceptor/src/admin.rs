@@ -26,8 +26,8 @@ use crate::routes::Table;
 pub(crate) struct Admin {
     /// Whether new clients should be sent here.
     pub(crate) ready: Arc<AtomicBool>,
-    /// Whether the routes and their endpoints are known: false until a cluster has told all of them.
-    pub(crate) known: watch::Receiver<bool>,
+    /// Whether the routes and their endpoints are known and requests go by them: false until a cluster has told all of them.
+    pub(crate) in_force: watch::Receiver<bool>,
     pub(crate) registry: Arc<RwLock<Registry>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ledger: Ledger,

@@ -6,27 +6,31 @@
 mod book;
 mod objects;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
 use kube::runtime::watcher::{Config, Event};
-use kube::{Api, Client, Resource};
-use plimsoll_wire::kubernetes::{Heard, follow};
+use plimsoll_wire::kubernetes::{follow, of_namespace};
 use plimsoll_wire::resources::Workload;
 use plimsoll_wire::topic::WorkloadId;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::endpoints::Endpoints;
 use book::{Book, Reach, Touched};
 use objects::SERVICE_NAME_LABEL;
+
+/// At least this long between two tables of workloads that differ in their Services' protocols alone: each is made as a whole.
+const PACE: Duration = Duration::from_millis(100);
 
 /// What a cluster's resources are, before it is known where their requests can go.
 #[derive(Debug)]
@@ -100,42 +104,26 @@ fn news(client: Client, namespace: Option<&str>) -> BoxStream<'static, News> {
     let labelled = Config::default().labels(SERVICE_NAME_LABEL);
     let slices = follow(of_namespace::<EndpointSlice>(client, namespace), labelled, "EndpointSlices");
     futures::stream::select(
-        services.filter_map(|heard| async { event(heard).map(News::Service) }).boxed(),
-        slices.filter_map(|heard| async { event(heard).map(News::Slice) }).boxed(),
+        services.filter_map(|heard| async { heard.event().map(News::Service) }).boxed(),
+        slices.filter_map(|heard| async { heard.event().map(News::Slice) }).boxed(),
     )
     .boxed()
 }
 
-/// Every API server knows these kinds.
-fn event<O>(heard: Heard<O>) -> Option<Event<O>> {
-    match heard {
-        Heard::Event(event) => Some(event),
-        Heard::NoSuchKind => None,
-    }
-}
-
-fn of_namespace<O>(client: Client, namespace: Option<&str>) -> Api<O>
-where
-    O: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    }
-}
-
-/// What has been logged and is still so.
+/// What has been logged of each workload and is still so.
 #[derive(Debug, Default)]
-struct Told(HashSet<(WorkloadId, String)>);
+struct Told(HashMap<WorkloadId, Vec<String>>);
 
 impl Told {
     /// This is all that is wrong with a workload now: what is new is logged.
     fn say(&mut self, workload: &WorkloadId, all: &[String]) {
-        self.0.retain(|(told, what)| told != workload || all.contains(what));
-        for what in all {
-            if self.0.insert((workload.clone(), what.clone())) {
-                warn!(workload = %workload, "{what}");
-            }
+        let before = match all {
+            [] => self.0.remove(workload),
+            all => self.0.insert(workload.clone(), all.to_vec()),
+        };
+        let before = before.unwrap_or_default();
+        for what in all.iter().filter(|what| !before.contains(what)) {
+            warn!(workload = %workload, "{what}");
         }
     }
 }
@@ -155,6 +143,7 @@ impl Resolver {
     async fn run(mut self) {
         self.take_workloads();
         let (mut known, mut resources_end) = (self.resources.known.clone(), false);
+        let (mut due, mut published) = (None, Instant::now());
         loop {
             tokio::select! {
                 news = self.news.next() => {
@@ -165,8 +154,12 @@ impl Resolver {
                     };
                     self.write(&touched);
                     if touched.protocols {
-                        self.publish();
+                        due.get_or_insert_with(|| Instant::now().max(published + PACE));
                     }
+                }
+                () = sleep_until(due.unwrap_or(published)), if due.is_some() => {
+                    (due, published) = (None, Instant::now());
+                    self.publish();
                 }
                 changed = self.resources.workloads.changed(), if !resources_end => {
                     // Nobody tells of workloads any more: the last ones stand.

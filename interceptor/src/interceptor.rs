@@ -221,7 +221,8 @@ impl Interceptor {
         let stops = Stops::default();
         let _abort_when_dropped = stops.abort.clone().drop_guard();
         let table = tables.current();
-        let routes = tables.start().map_err(Error::Threads)?;
+        let routes = tables.start(known).map_err(Error::Threads)?;
+        let in_force = routes.in_force();
         let (observer, telling) = Observer::start(&config, &metrics, access_log.0)?;
         let settings = Settings::new(&config, count, observer);
         let most = if config.max_connections == 0 { crowd::default_most() } else { config.max_connections };
@@ -247,7 +248,7 @@ impl Interceptor {
         let workloads = table.load().workloads.len();
         let pages = Admin {
             ready: ready.clone(),
-            known,
+            in_force,
             registry,
             metrics,
             ledger,

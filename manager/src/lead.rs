@@ -45,13 +45,19 @@ use scaling::Scaling;
 use topics::TopicLife;
 use wishes::Wishes;
 
+/// Nobody leads, as far as is known.
+pub const NOBODY: Leadership = Leadership::Follower { leader: None };
+
 /// Everything the leader needs.
 pub struct Leader {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     pub board: Arc<Board>,
     pub store: Arc<dyn Store>,
     pub log: Arc<dyn EventLog>,
-    pub campaign: Campaign,
+    /// What others are told of this manager when it leads.
+    pub name: String,
+    /// Who leads, for whoever asks.
+    pub leadership: watch::Sender<Leadership>,
     /// The policy where operators have asked for no other.
     pub policy: Policy,
     /// How eagerly the fleet is scaled.
@@ -64,7 +70,7 @@ pub struct Leader {
     pub retiring: Arc<ArcSwap<BTreeSet<CollectorId>>>,
     /// What this manager has seen of the collectors before it led.
     pub health: Arc<Mutex<Health>>,
-    /// Whether the workloads are known. A plan without them would take every topic away.
+    /// Whether the workloads are known. A plan without them would take every topic away, so who does not know them does not stand.
     pub known: watch::Receiver<bool>,
     pub workloads: watch::Receiver<Arc<Vec<Workload>>>,
     pub operator: Option<Operator>,
@@ -73,10 +79,12 @@ pub struct Leader {
 
 /// Waits to lead, leads, and hands over at shutdown.
 pub async fn run(leader: Leader) {
-    let mut leadership = leader.campaign.leadership();
+    let Some(campaign) = stand(&leader).await else { return };
+    let mut leadership = campaign.leadership();
     loop {
         let now = leadership.borrow_and_update().clone();
         leader.metrics.leader.set(i64::from(matches!(now, Leadership::Leader(_))));
+        leader.leadership.send_replace(now.clone());
         tokio::select! {
             () = leader.shutdown.cancelled() => break,
             changed = leadership.changed() => if changed.is_err() { break },
@@ -84,7 +92,21 @@ pub async fn run(leader: Leader) {
         }
     }
     leader.metrics.leader.set(0);
-    leader.campaign.resign().await;
+    leader.leadership.send_replace(NOBODY);
+    campaign.resign().await;
+}
+
+/// Stands for leader once the workloads are known: before, a lead would keep those from leading who know them. None at shutdown.
+async fn stand(leader: &Leader) -> Option<Campaign> {
+    let mut known = leader.known.clone();
+    let until_known = async {
+        if known.wait_for(|known| *known).await.is_err() {
+            // Nobody will tell any more: the manager is stopping.
+            std::future::pending::<()>().await;
+        }
+    };
+    leader.shutdown.run_until_cancelled(until_known).await?;
+    Some(leader.store.campaign(&leader.name))
 }
 
 /// Plans for as long as the term lasts; a follower only waits.
@@ -97,10 +119,6 @@ async fn lead(leader: &Leader, now: &Leadership) {
 }
 
 async fn follow_through(leader: &Leader, term: &Term) {
-    if leader.known.clone().wait_for(|known| *known).await.is_err() {
-        // Nobody will tell any more: the manager is stopping.
-        return std::future::pending().await;
-    }
     let topic_life = Arc::new(TopicLife::new(leader.topic_grace));
     let awake = Awake::new(tokio::time::Instant::now());
     let wishes = Wishes::load(&leader.store).await;

@@ -130,7 +130,7 @@ impl Manager {
         Ok(Self { config, parts, api, access, scaler, scaler_tls, api_addr, scaler_addr, known, operator: None })
     }
 
-    /// While `known` is false nothing is said of any workload, and nothing is planned or deleted: for workloads that are not all
+    /// While `known` is false nothing is said of any workload, and this manager does not stand for leader: for workloads that are not all
     /// known at the start.
     #[must_use]
     pub fn ready_when(mut self, known: watch::Receiver<bool>) -> Self {
@@ -172,7 +172,7 @@ impl Manager {
         let board = Arc::new(Board::new(config.activity_window));
         let first = if *known.borrow() { Catalogue::new(&parts.workloads.borrow()) } else { Catalogue::default() };
         let catalogue = Arc::new(ArcSwap::from_pointee(first));
-        let campaign = parts.store.campaign(&name);
+        let (leads, leadership) = watch::channel(lead::NOBODY);
         let decisions = Arc::new(Decisions::default());
 
         let mut tasks = JoinSet::new();
@@ -192,7 +192,7 @@ impl Manager {
             plan: parts.store.watch_plan(),
             members: parts.store.watch_members(),
             directives: parts.store.watch_directives(),
-            leadership: campaign.leadership(),
+            leadership: leadership.clone(),
             policy: config.policy(),
             verdicts: verdicts.clone(),
             decisions: decisions.clone(),
@@ -207,7 +207,7 @@ impl Manager {
             plan: parts.store.watch_plan(),
             members: parts.store.watch_members(),
             directives: parts.store.watch_directives(),
-            leadership: campaign.leadership(),
+            leadership,
             health: parts.store.health(),
             verdicts,
             decisions: decisions.clone(),
@@ -226,7 +226,8 @@ impl Manager {
             board: board.clone(),
             store: parts.store.clone(),
             log: parts.log.clone(),
-            campaign,
+            name,
+            leadership: leads,
             policy: config.policy(),
             scale: config.scale(),
             fleet: parts.fleet.clone(),

@@ -6,5 +6,19 @@
 mod follow;
 mod kept;
 
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+
 pub use follow::{Heard, follow};
 pub use kept::{Change, Kept};
+
+/// The objects of a namespace, or of all.
+pub fn of_namespace<O>(client: Client, namespace: Option<&str>) -> Api<O>
+where
+    O: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    }
+}

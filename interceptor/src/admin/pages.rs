@@ -16,8 +16,8 @@ use super::Admin;
 use crate::metrics::{Format, write_page};
 
 pub(super) async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
-    if !*admin.known.borrow() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the cluster's routes and endpoints are not known yet\n")
+    if !*admin.in_force.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the routes and their endpoints are not known and in force yet\n")
     } else if admin.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok\n")
     } else {

@@ -78,8 +78,9 @@ impl Book {
             Change::Nothing => Touched::none(),
             Change::All => Touched { services: None, protocols: true },
             Change::One(name, before) if self.services.get(&name) == before.as_ref() => Touched::none(),
-            Change::One(name, _) => {
-                let protocols = self.wanting.contains_key(&name);
+            Change::One(name, before) => {
+                let changed = protocols(self.services.get(&name)) != protocols(before.as_ref());
+                let protocols = changed && self.wanting.contains_key(&name);
                 Touched { services: Some(vec![name]), protocols }
             }
         }
@@ -149,7 +150,7 @@ impl Book {
             };
             let there: Vec<String> =
                 service.ports.iter().map(|port| format!("{} {:?}", port.number, port.name)).collect();
-            let there = there.join(", ");
+            let there = if there.is_empty() { "none for TCP".to_owned() } else { there.join(", ") };
             return Reach::NoPort(format!("the Service {}/{} has no port {asked}; it has {there}", name.0, name.1));
         };
         Reach::Addresses(self.addresses(&name, service, port))
@@ -220,6 +221,12 @@ impl Touched {
     fn none() -> Self {
         Self { services: Some(Vec::new()), protocols: false }
     }
+}
+
+/// What a Service says of its ports' protocols: nothing, in nearly all.
+fn protocols(service: Option<&Service>) -> Vec<&ServicePort> {
+    let ports = service.map(|service| &*service.ports).unwrap_or_default();
+    ports.iter().filter(|port| port.protocol.is_some()).collect()
 }
 
 fn port_of<'a>(service: &'a Service, port: &Port) -> Option<&'a ServicePort> {

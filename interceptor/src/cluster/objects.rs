@@ -52,7 +52,8 @@ pub(super) struct SlicePort {
 impl Service {
     pub(super) fn read(service: v1::Service) -> Self {
         let spec = service.spec.unwrap_or_default();
-        let ports = spec.ports.unwrap_or_default().into_iter().filter_map(|port| {
+        let ports = spec.ports.unwrap_or_default().into_iter();
+        let ports = ports.filter(|port| is_tcp(port.protocol.as_deref())).filter_map(|port| {
             Some(ServicePort {
                 name: port.name.unwrap_or_default().into(),
                 number: u16::try_from(port.port).ok()?,
@@ -73,7 +74,8 @@ impl Slice {
     /// none of use.
     pub(super) fn read(slice: discovery::EndpointSlice) -> Self {
         let service = slice.metadata.labels.and_then(|mut labels| labels.remove(SERVICE_NAME_LABEL));
-        let ports = slice.ports.unwrap_or_default().into_iter().filter_map(|port| {
+        let ports = slice.ports.unwrap_or_default().into_iter();
+        let ports = ports.filter(|port| is_tcp(port.protocol.as_deref())).filter_map(|port| {
             let number = port.port.map(u16::try_from).transpose().ok()?;
             Some(SlicePort { name: port.name.unwrap_or_default().into(), number })
         });
@@ -88,6 +90,11 @@ impl Slice {
             endpoints: endpoints.collect(),
         }
     }
+}
+
+/// A port of UDP may have the number or the name of another one's, and takes no request. What is not said is TCP.
+fn is_tcp(protocol: Option<&str>) -> bool {
+    protocol.is_none_or(|protocol| protocol == "TCP")
 }
 
 /// What an endpoint's conditions mean. What is not said is as good as said: ready, and not terminating.
@@ -129,6 +136,16 @@ mod tests {
         assert_eq!(states, [State::Ready, State::Ready, State::Starting, State::Draining, State::Ready]);
         assert_eq!(&*read.service, "web");
         assert!(read.ports.is_empty());
+    }
+
+    #[test]
+    fn a_port_that_is_not_of_tcp_is_none() {
+        let ports = json!([{"name": "dns", "port": 80, "protocol": "UDP"}, {"name": "web", "port": 80, "protocol": "TCP"},
+                           {"name": "sctp", "port": 81, "protocol": "SCTP"}]);
+        let service = Service::read(serde_json::from_value(json!({"spec": {"ports": ports}})).unwrap());
+        assert_eq!(*service.ports, [ServicePort { name: "web".into(), number: 80, protocol: None }]);
+        let slice = slice(json!({"addressType": "IPv4", "ports": ports, "endpoints": []}));
+        assert_eq!(*slice.ports, [SlicePort { name: "web".into(), number: Some(80) }]);
     }
 
     #[test]

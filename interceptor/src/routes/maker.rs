@@ -37,6 +37,8 @@ pub(crate) struct Maker {
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
     publishing: Publishing,
+    known: watch::Receiver<bool>,
+    in_force: watch::Sender<bool>,
 }
 
 /// What a new table is published with.
@@ -55,11 +57,11 @@ impl Tables {
         change.publish(&self.current(), &ledger, &metrics).await;
     }
 
-    /// Makes all further tables on a thread of their own.
+    /// Makes all further tables on a thread of their own. `known` says whether the workloads are all that there are.
     ///
     /// # Errors
     /// Where the system has no thread to give.
-    pub(crate) fn start(self) -> io::Result<Maker> {
+    pub(crate) fn start(self, known: watch::Receiver<bool>) -> io::Result<Maker> {
         let (orders, given) = mpsc::channel(ORDERS);
         let (ends, ended) = oneshot::channel();
         let (ledger, metrics) = self.told();
@@ -74,30 +76,37 @@ impl Tables {
             let _nobody_waits = ends.send(());
         };
         let thread = std::thread::Builder::new().name("routes".to_owned()).spawn(run)?;
-        Ok(Maker { orders, thread, ended, publishing })
+        Ok(Maker { orders, thread, ended, publishing, known, in_force: watch::channel(false).0 })
     }
 }
 
 impl Maker {
+    /// Whether the workloads are known and requests are routed by a table of them. It stays so: a table of later workloads is never
+    /// waited for.
+    pub(crate) fn in_force(&self) -> watch::Receiver<bool> {
+        self.in_force.subscribe()
+    }
+
     /// Follows the resources until `shutdown` is cancelled.
     pub(crate) async fn follow(self, mut resources: watch::Receiver<Arc<Vec<Workload>>>, shutdown: CancellationToken) {
+        let mut known = self.known.clone();
+        let (mut resources_end, mut known_end) = (false, false);
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                changed = resources.changed() => if changed.is_err() {
-                    // Nobody writes routes any more: the last ones stand.
-                    shutdown.cancelled().await;
-                    break;
-                },
-            }
+            // Asked first: the workloads that are taken then are those that became known, or later ones.
+            let are_known = *known.borrow_and_update();
             let workloads = resources.borrow_and_update().clone();
-            let count = workloads.len();
+            let up_to_date = tokio::select! {
+                () = shutdown.cancelled() => break,
+                up_to_date = self.take_over(workloads) => up_to_date,
+            };
+            if are_known && up_to_date {
+                self.in_force.send_if_modified(|in_force| !std::mem::replace(in_force, true));
+            }
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                published = self.replace(workloads) => match published {
-                    Some(()) => info!(workloads = count, "routes have changed"),
-                    None => error!("routes stay as they are: the thread that makes them has panicked"),
-                },
+                // Where nobody writes routes any more, the last ones stand.
+                changed = resources.changed(), if !resources_end => resources_end = changed.is_err(),
+                changed = known.changed(), if !known_end => known_end = changed.is_err(),
             }
         }
         let Self { orders, thread, ended, .. } = self;
@@ -107,6 +116,20 @@ impl Maker {
         if thread.join().is_err() {
             error!("the thread that makes routes panicked");
         }
+    }
+
+    /// Whether there is a table of these workloads then.
+    async fn take_over(&self, workloads: Arc<Vec<Workload>>) -> bool {
+        if Arc::ptr_eq(&workloads, &self.publishing.current.load().workloads) {
+            return true;
+        }
+        let count = workloads.len();
+        let published = self.replace(workloads).await;
+        match published {
+            Some(()) => info!(workloads = count, "routes have changed"),
+            None => error!("routes stay as they are: the thread that makes them has panicked"),
+        }
+        published.is_some()
     }
 
     /// None where the thread is no more.
@@ -188,6 +211,17 @@ mod tests {
         }
     }
 
+    fn workloads(names: &[&str]) -> Arc<Vec<Workload>> {
+        let target = || Backend { service: "127.0.0.1".to_owned(), port: Port::Number(80) };
+        Arc::new(names.iter().map(|name| Workload::new(WorkloadId::new("default", *name), target())).collect())
+    }
+
+    fn tables() -> (Arc<ArcSwap<Table>>, Tables) {
+        let ledger = Ledger::new(Clock::start());
+        let tables = Tables::new(Config::from_environment().unwrap(), ledger, Endpoints::new(), Arc::default());
+        (tables.current(), tables)
+    }
+
     #[test]
     fn what_others_still_have_is_freed_by_who_keeps_it_when_they_have_let_go() {
         let (told, dropped) = std::sync::mpsc::channel();
@@ -204,20 +238,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_that_a_thread_still_has_outlives_its_replacement_and_no_longer() {
-        let table = |names: &[&str]| {
-            let target = || Backend { service: "127.0.0.1".to_owned(), port: Port::Number(80) };
-            Arc::new(names.iter().map(|name| Workload::new(WorkloadId::new("default", *name), target())).collect())
+    async fn routes_are_in_force_when_requests_go_by_all_that_became_known() {
+        let (current, mut tables) = tables();
+        tables.begin(Arc::default()).await;
+        let (publish, resources) = watch::channel(Arc::default());
+        let (tell, known) = watch::channel(false);
+        let shutdown = CancellationToken::new();
+        let maker = tables.start(known).unwrap();
+        let mut in_force = maker.in_force();
+        let following = tokio::spawn(maker.follow(resources, shutdown.clone()));
+        let limit = Duration::from_secs(30);
+        publish.send_replace(workloads(&["a"]));
+        let in_use = async {
+            while current.load().workloads.len() != 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         };
-        let ledger = Ledger::new(Clock::start());
-        let mut tables = Tables::new(Config::from_environment().unwrap(), ledger, Endpoints::new(), Arc::default());
-        let current = tables.current();
-        tables.begin(table(&["a"])).await;
+        tokio::time::timeout(limit, in_use).await.unwrap();
+        assert!(!*in_force.borrow(), "there may be others");
+        let all = workloads(&["a", "b", "c"]);
+        publish.send_replace(all.clone());
+        tell.send_replace(true);
+        assert!(!*in_force.borrow(), "no table of them is made yet");
+        tokio::time::timeout(limit, in_force.wait_for(|in_force| *in_force)).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&current.load().workloads, &all));
+        publish.send_replace(workloads(&["a"]));
+        assert!(*in_force.borrow(), "a change of routes is no reason to be sent nobody");
+        shutdown.cancel();
+        following.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_table_that_a_thread_still_has_outlives_its_replacement_and_no_longer() {
+        let (current, mut tables) = tables();
+        tables.begin(workloads(&["a"])).await;
         let (at_a_worker, shutdown) = (current.load_full(), CancellationToken::new());
         let old = Arc::downgrade(&at_a_worker);
-        let (replace, resources) = watch::channel(table(&["a"]));
-        let following = tokio::spawn(tables.start().unwrap().follow(resources, shutdown.clone()));
-        replace.send(table(&["a", "b"])).unwrap();
+        let (replace, resources) = watch::channel(current.load().workloads.clone());
+        let (_, known) = watch::channel(true);
+        let following = tokio::spawn(tables.start(known).unwrap().follow(resources, shutdown.clone()));
+        replace.send(workloads(&["a", "b"])).unwrap();
         let a_moment = || tokio::time::sleep(Duration::from_millis(5));
         let in_time = tokio::time::timeout(Duration::from_secs(30), async {
             while current.load().workloads.len() != 2 {

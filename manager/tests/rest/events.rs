@@ -78,6 +78,20 @@ async fn what_happens_is_told_and_what_was_missed_comes_first() {
 }
 
 #[tokio::test]
+async fn a_manager_that_knows_no_workloads_leaves_the_lead_to_one_that_does() {
+    let (tell, known) = tokio::sync::watch::channel(false);
+    let first = Scene::unknowing(known).await;
+    first.until("/readyz", |answer| answer.status == 503).await;
+    let second = first.another().await;
+    second.until("/readyz", |answer| answer.json()["leading"] == true).await;
+    assert_eq!(first.get("/readyz").await.json()["leading"], false);
+    tell.send_replace(true);
+    second.stop().await;
+    first.until("/readyz", |answer| answer.json()["leading"] == true).await;
+    first.end().await;
+}
+
+#[tokio::test]
 async fn a_manager_that_does_not_lead_tells_what_it_sees() {
     let mut scene = Scene::start(&[]).await;
     scene.until("/readyz", |answer| answer.json()["leading"] == true).await;

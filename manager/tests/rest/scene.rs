@@ -94,7 +94,16 @@ impl Scene {
         Self::on(self.store.clone(), &[]).await
     }
 
+    /// A manager that has not read its resources until it is told so.
+    pub async fn unknowing(known: watch::Receiver<bool>) -> Self {
+        Self::with(Arc::new(MemoryStore::new()), &[], known).await
+    }
+
     async fn on(store: Arc<MemoryStore>, flags: &[&str]) -> Self {
+        Self::with(store, flags, watch::channel(true).1).await
+    }
+
+    async fn with(store: Arc<MemoryStore>, flags: &[&str], known: watch::Receiver<bool>) -> Self {
         let (workloads, receiver) = watch::channel(Arc::new(vec![workload("web", "aws"), workload("api", "gcp")]));
         let parts = Parts {
             log: Arc::new(MemoryLog::new()),
@@ -102,7 +111,7 @@ impl Scene {
             workloads: receiver,
             fleet: Arc::new(Given),
         };
-        let manager = Manager::bind(config(flags), parts).await.unwrap();
+        let manager = Manager::bind(config(flags), parts).await.unwrap().ready_when(known);
         let address = manager.api_addr();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(manager.serve(shutdown.clone()));

@@ -170,7 +170,16 @@ fn a_service_s_protocol_counts_where_the_resource_names_none() {
     let mut book = book(vec![workload("a", "s", Port::Number(80)), named]);
     assert!(Arc::ptr_eq(&book.with_protocols(), &book.workloads), "nothing is said");
     let ports = json!([{"name": "web", "port": 80, "appProtocol": "grpc"}]);
-    assert!(book.service(Event::Apply(service("s", ports))).protocols);
+    let grpc = service("s", ports);
+    assert!(book.service(Event::Apply(grpc.clone())).protocols);
     let protocols: Vec<_> = book.with_protocols().iter().map(|workload| workload.backend_protocol).collect();
     assert_eq!(protocols, [Some(BackendProtocol::H2c), Some(BackendProtocol::Http1)]);
+    // Whatever else changes of a Service makes no new table of all workloads.
+    let mut other = grpc;
+    other.spec.as_mut().unwrap().ip_families = Some(vec!["IPv6".to_owned()]);
+    let touched = book.service(Event::Apply(other));
+    assert_eq!(told(&touched, &book), ["n/a", "n/named"]);
+    assert!(!touched.protocols);
+    assert!(book.service(Event::Delete(service("s", web()))).protocols);
+    assert!(!book.service(Event::Apply(service("s", web()))).protocols, "it names no protocol");
 }

@@ -49,14 +49,21 @@ impl Table {
     /// Takes news up. True where the workloads may be others than before.
     pub(super) fn apply(&mut self, news: News) -> bool {
         match news {
-            News::Route(event) => changed(&apply(&mut self.routes, Kind::InterceptorRoute, event)),
-            News::Object(event) => changed(&apply(&mut self.objects, Kind::HttpScaledObject, event)),
+            News::Route(event) => {
+                let change = apply(&mut self.routes, Kind::InterceptorRoute, event);
+                changed(&self.routes, &change)
+            }
+            News::Object(event) => {
+                let change = apply(&mut self.objects, Kind::HttpScaledObject, event);
+                changed(&self.objects, &change)
+            }
             News::Body(event) => {
                 let key = |map: &ConfigMap| name(map.metadata.namespace.as_deref(), map.metadata.name.as_deref());
-                changed(&self.bodies.apply(event, key, |map, _| Arc::new(map.data.unwrap_or_default())))
+                let change = self.bodies.apply(event, key, |map, _| Arc::new(map.data.unwrap_or_default()));
+                changed(&self.bodies, &change)
             }
-            News::NoKind(Kind::InterceptorRoute) => changed(&self.routes.absent()),
-            News::NoKind(Kind::HttpScaledObject) => changed(&self.objects.absent()),
+            News::NoKind(Kind::InterceptorRoute) => self.routes.absent() != Change::Nothing,
+            News::NoKind(Kind::HttpScaledObject) => self.objects.absent() != Change::Nothing,
         }
     }
 
@@ -98,8 +105,13 @@ impl Table {
     }
 }
 
-fn changed<V: PartialEq>(change: &Change<WorkloadId, V>) -> bool {
-    !matches!(change, Change::Nothing)
+/// Most events are of a status that somebody has written: of that nothing is kept.
+fn changed<V: PartialEq>(kept: &Kept<WorkloadId, V>, change: &Change<WorkloadId, V>) -> bool {
+    match change {
+        Change::Nothing => false,
+        Change::One(id, before) => kept.get(id) != before.as_ref(),
+        Change::All => true,
+    }
 }
 
 fn apply(kept: &mut Kept<WorkloadId, Entry>, kind: Kind, event: Event<DynamicObject>) -> Change<WorkloadId, Entry> {
@@ -151,6 +163,23 @@ mod tests {
         assert!(table.apply(News::Route(Event::InitDone)));
         assert!(table.apply(News::Body(Event::InitDone)) && !table.is_complete());
         assert!(table.apply(News::NoKind(Kind::HttpScaledObject)) && table.is_complete());
+    }
+
+    #[test]
+    fn an_event_that_changes_nothing_that_is_kept_is_no_change() {
+        let mut table = Table::default();
+        let with_status = |service: &str, generation: u32| {
+            let mut route = route("a", spec(service));
+            route.data["status"] = json!({"observedGeneration": generation});
+            News::Route(Event::Apply(route))
+        };
+        assert!(table.apply(with_status("s", 1)));
+        assert!(!table.apply(with_status("s", 2)), "a status makes no other workload");
+        assert!(table.apply(with_status("t", 2)));
+        assert!(table.apply(News::Body(Event::Apply(body("pages", "wait")))));
+        assert!(!table.apply(News::Body(Event::Apply(body("pages", "wait")))));
+        assert!(table.apply(News::Route(Event::Delete(route("a", spec("t"))))));
+        assert!(!table.apply(News::Route(Event::Delete(route("a", spec("t"))))));
     }
 
     #[test]

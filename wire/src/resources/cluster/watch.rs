@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::watcher::Config;
-use kube::{Api, Client, CustomResourceExt as _, Resource};
+use kube::{Api, Client, CustomResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::table::{News, Table};
-use crate::kubernetes::{Heard, follow};
+use crate::kubernetes::{Heard, follow, of_namespace};
 use crate::resources::files::{Changes, Loaded, report};
 use crate::resources::http_scaled_object::StoredHttpScaledObject;
 use crate::resources::interceptor_route::StoredInterceptorRoute;
@@ -104,25 +103,8 @@ fn news(client: Client, namespace: Option<&str>) -> BoxStream<'static, News> {
         Heard::Event(event) => News::Object(event),
         Heard::NoSuchKind => News::NoKind(Kind::HttpScaledObject),
     });
-    let bodies = bodies.filter_map(|heard| async {
-        match heard {
-            Heard::Event(event) => Some(News::Body(event)),
-            // Every API server knows ConfigMaps.
-            Heard::NoSuchKind => None,
-        }
-    });
+    let bodies = bodies.filter_map(|heard| async { heard.event().map(News::Body) });
     futures::stream::select_all([routes.boxed(), objects.boxed(), bodies.boxed()]).boxed()
-}
-
-/// The objects of a namespace, or of all.
-fn of_namespace<O>(client: Client, namespace: Option<&str>) -> Api<O>
-where
-    O: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    }
 }
 
 struct Follower {

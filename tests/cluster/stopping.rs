@@ -12,10 +12,10 @@ const HOST: &str = "sleeping.test";
 
 pub(crate) async fn a_request_that_is_held_at_sigterm_goes_to_the_pod_that_comes_then() -> Result<()> {
     let server = ApiServer::shared().await?;
-    let space = Namespace::new("leaving").await?;
+    let space = Namespace::new("stopping").await?;
     space.service("web").await?;
     space.route("sleeping", HOST, "web").await?;
-    let folder = Folder::new("leaving")?;
+    let folder = Folder::new("stopping")?;
     let (proxy, admin, nobody) = (Port::claim()?, Port::claim()?, Port::claim()?);
     let arguments = [
         "interceptor".to_owned(),
@@ -29,7 +29,7 @@ pub(crate) async fn a_request_that_is_held_at_sigterm_goes_to_the_pod_that_comes
         "--shutdown-delay=1s".to_owned(),
         "--drain-timeout=50s".to_owned(),
     ];
-    let mut program = Program::start(&folder, "leaving", &arguments)?;
+    let mut program = Program::start(&folder, "stopping", &arguments)?;
     program.listens(&[&proxy.address(), &admin.address()]).await?;
     wait_until("the interceptor is ready", SOON, async || {
         let reply = http::get(&admin.address(), "admin", "/readyz").await?;
@@ -43,7 +43,7 @@ pub(crate) async fn a_request_that_is_held_at_sigterm_goes_to_the_pod_that_comes
     wait_until("a request is held", SOON, async || {
         let queue = http::get(&admin.address(), "admin", "/queue").await?.body;
         let queue: serde_json::Value = serde_json::from_str(&queue)?;
-        ensure!(queue["leaving/sleeping"]["Concurrency"] == 1, "{queue}");
+        ensure!(queue["stopping/sleeping"]["Concurrency"] == 1, "{queue}");
         Ok(())
     })
     .await?;
