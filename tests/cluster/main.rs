@@ -15,11 +15,7 @@ mod program;
 mod backend;
 mod circle;
 mod conditions;
-<<<<<<< HEAD
 mod endpoints;
-mod leaving;
-=======
->>>>>>> 84d9cd4 (fixup-main)
 mod network;
 mod objects;
 mod operator;
@@ -69,16 +65,12 @@ fn main() -> Result<()> {
         watching::a_port_is_found_by_name_and_one_that_is_not_there_is_answered_with_500,
         watching::a_placeholder_s_body_follows_its_config_map,
         watching::a_bad_resource_disturbs_no_other_and_keeps_its_last_good_version,
-<<<<<<< HEAD
         endpoints::of_two_address_families_the_service_s_first_gets_the_requests,
         endpoints::a_port_s_app_protocol_says_what_pods_are_spoken_with,
         endpoints::a_terminating_pod_finishes_what_it_has_and_gets_nothing_new,
         endpoints::an_alias_has_no_endpoints_and_is_answered_with_500,
         circle::from_zero_to_many_and_back_as_the_chart_s_service_accounts,
         outage::a_watch_that_is_too_old_to_go_on_is_begun_anew,
-        leaving::a_request_that_is_held_at_sigterm_goes_to_the_pod_that_comes_then,
-=======
->>>>>>> 84d9cd4 (fixup-main)
         outage::an_api_server_that_is_away_for_30_s_fails_no_request,
         operator::an_http_scaled_object_has_its_scaled_object,
         operator::drift_is_repaired_and_users_fields_stay,
