@@ -31,7 +31,8 @@ const KEEPALIVE_RETRIES: u32 = 3;
 pub type Http = legacy::Client<HttpsConnector<HttpConnector>, Body>;
 
 /// A client. It tries nothing again by itself: whoever calls knows better what, and when, and hurrying a slow server makes it
-/// slower. A request without the beginning of an answer after 30 s has failed. A service account's token and a client certificate in files are read again when they are renewed; whom to trust is read once.
+/// slower. A request has failed when no answer to it has begun for 30 s. A service account's token and a client certificate in files
+/// are read again when they are renewed; whom to trust is read once.
 ///
 /// # Errors
 /// Where something that the settings name can't be used.

@@ -130,8 +130,8 @@ impl Manager {
         Ok(Self { config, parts, api, access, scaler, scaler_tls, api_addr, scaler_addr, known, operator: None })
     }
 
-    /// While `known` is false nothing is said of any workload, and this manager does not stand for leader: for workloads that are not all
-    /// known at the start.
+    /// While `known` is false nothing is said of any workload, and this manager does not stand for leader: for workloads that are
+    /// not all known at the start.
     #[must_use]
     pub fn ready_when(mut self, known: watch::Receiver<bool>) -> Self {
         self.known = known;

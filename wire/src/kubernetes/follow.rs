@@ -59,7 +59,7 @@ where
 {
     let config = config.timeout(WATCH_SECONDS);
     let begin = Box::new(move || -> Watching<O> { Box::pin(watcher(api.clone(), config.clone())) });
-    futures::stream::unfold(Follower::new(begin, what), |mut follower| async move {
+    futures::stream::unfold(Follower::<O>::new(begin, what), |mut follower| async move {
         let heard = follower.next().await?;
         Some((heard, follower))
     })
