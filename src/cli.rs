@@ -1,8 +1,11 @@
 //! The command line: one program, one subcommand for each part.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use plimsoll_cluster::Access;
 use plimsoll_wire::log::kafka::LogClient;
 
@@ -183,7 +186,8 @@ pub struct Log {
 #[derive(Debug, Clone, Default, Args)]
 pub struct KafkaClient {
     /// A setting of the Kafka client (any librdkafka key), as for SASL and TLS: `--kafka-config security.protocol=ssl`. Repeat for more; in the environment separate them by ';'.
-    #[arg(long, env = "PLIMSOLL_KAFKA_CONFIG", value_name = "KEY=VALUE", value_delimiter = ';', value_parser = key_value)]
+    #[arg(long, env = "PLIMSOLL_KAFKA_CONFIG", value_name = "KEY=VALUE", value_delimiter = ';', value_parser = KafkaSetting,
+        hide_env_values = true)]
     pub kafka_config: Vec<(String, String)>,
     /// What appends to Kafka: `direct` puts all topics of a batch into one request; `rdkafka` is slower, and has what only librdkafka
     /// has, such as Kerberos.
@@ -195,12 +199,25 @@ pub struct KafkaClient {
     pub direct_reading: bool,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is no KEY=VALUE")),
+/// Reads `KEY=VALUE`. What it refuses it does not repeat, as clap does with errors of plain functions: it may be the rest of a password
+/// that has a ';'.
+#[derive(Debug, Clone, Copy)]
+struct KafkaSetting;
+
+impl TypedValueParser for KafkaSetting {
+    type Value = (String, String);
+
+    fn parse_ref(&self, command: &clap::Command, _: Option<&Arg>, text: &OsStr) -> Result<Self::Value, clap::Error> {
+        let said = text.to_str().and_then(|text| text.split_once('='));
+        match said {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(clap::Error::raw(ErrorKind::ValueValidation, NO_SETTING).with_cmd(command)),
+        }
     }
 }
+
+const NO_SETTING: &str = "a setting of --kafka-config (or PLIMSOLL_KAFKA_CONFIG) is no KEY=VALUE. It is not shown, as it may be part of \
+                          a secret. A ';' ends a setting: a value, such as a password, can't have one\n";
 
 fn log_client(text: &str) -> Result<LogClient, String> {
     let found = LogClient::ALL.into_iter().find(|client| client.name() == text);
@@ -215,5 +232,30 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_secret_that_is_cut_in_two_is_not_repeated() {
+        let collector = ["plimsoll", "collector", "--kafka=kafka:9092", "--etcd=etcd:2379"];
+        let with = |setting: &str| Cli::try_parse_from(collector.into_iter().chain(["--kafka-config", setting]));
+        let error = with("sasl.username=me;sasl.password=first;second").unwrap_err().to_string();
+        assert!(!error.contains("first") && !error.contains("second"), "{error}");
+        assert!(error.contains("PLIMSOLL_KAFKA_CONFIG"), "{error}");
+        let Command::Collector(collector) = with("sasl.username=me;sasl.password=a=b").unwrap().command else {
+            panic!("it is a collector")
+        };
+        let settings = [("sasl.username", "me"), ("sasl.password", "a=b")];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(collector.log.client.kafka_config, settings);
+    }
+
+    #[test]
+    fn settings_of_the_environment_are_not_shown_by_help() {
+        for part in ["dev", "interceptor", "collector", "manager"] {
+            let mut command = Cli::command();
+            let part = command.find_subcommand_mut(part).unwrap();
+            let setting = part.get_arguments().find(|argument| argument.get_id() == "kafka_config").unwrap();
+            assert!(setting.is_hide_env_values_set());
+        }
     }
 }
