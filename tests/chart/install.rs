@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use plimsoll_testkit::{ApiServer, Helm, helm, wait_until};
 
+use crate::definitions::SCALED_OBJECTS;
 use crate::rendered::{chart, value_set};
 use crate::scheduler::{Scheduler, admin};
 
@@ -67,6 +68,20 @@ async fn it_installs_upgrades_and_leaves_nothing_but_definitions() -> Result<()>
     let replicas = ["get", "deployments,statefulsets", "-n", NAMESPACE, "-o", "jsonpath={.items[*].spec.replicas}"];
     let replicas = server.kubectl(&replicas).await?;
     ensure!(replicas.split_whitespace().collect::<Vec<_>>() == ["5", "2", "4"], "{replicas}");
+
+    // KEDA scales it from now on: however many there are, neither the switch nor a later upgrade says another number.
+    server.apply(SCALED_OBJECTS).await?;
+    server.kubectl(&["wait", "--for=condition=established", "--timeout=60s", "crd/scaledobjects.keda.sh"]).await?;
+    let scaled = ["upgrade", RELEASE, &chart, "--values", &values, "--set", "interceptor.autoscaling.enabled=true"];
+    for there in ["5", "7"] {
+        let interceptors = ["deployment", "edge-plimsoll-interceptor", "-n", NAMESPACE];
+        let number = format!("--replicas={there}");
+        server.kubectl(&[&["scale"][..], &interceptors, &[number.as_str()]].concat()).await?;
+        helm_on(&server, &scaled).await?;
+        let told =
+            server.kubectl(&[&["get"][..], &interceptors, &["-o", "jsonpath={.spec.replicas}"]].concat()).await?;
+        ensure!(told == there, "{told} in place of {there}");
+    }
 
     let hooks = helm_on(&server, &["get", "hooks", RELEASE]).await?;
     ensure!(

@@ -14,10 +14,14 @@ mod program;
 
 mod accepted;
 mod dashboard;
+mod definitions;
+mod families;
 mod flags;
 mod foreign;
+mod handover;
 mod install;
 mod migrate;
+mod owned;
 mod permissions;
 mod promises;
 mod rendered;

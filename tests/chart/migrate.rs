@@ -4,10 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use plimsoll_testkit::{ApiServer, wait_until};
 use serde_json::Value;
 
+use crate::definitions::define;
 use crate::program;
-
-/// What is needed of KEDA's ScaledObject.
-const SCALED_OBJECTS: &str = include_str!("../cluster/scaled_objects.yaml");
 
 const RESOURCES: &str = "
 apiVersion: v1
@@ -59,7 +57,7 @@ async fn check(kubeconfig: &str, more: &[&str]) -> Result<program::Ended> {
 #[tokio::test]
 async fn what_needs_a_hand_is_found_in_the_cluster_and_told_by_the_exit_code() -> Result<()> {
     let server = ApiServer::shared().await?;
-    server.apply(&format!("{}---\n{SCALED_OBJECTS}", plimsoll_wire::resources::crds::yaml()?)).await?;
+    define(server).await?;
     let reader = server.service_account("moving", "reader", LOOK).await?.display().to_string();
     // A definition is served some time after it has been taken.
     wait_until("the resources are taken", std::time::Duration::from_secs(60), async || server.apply(RESOURCES).await)
@@ -110,7 +108,7 @@ async fn what_needs_a_hand_is_found_in_the_cluster_and_told_by_the_exit_code() -
 async fn who_may_not_look_and_where_nobody_answers_is_said() -> Result<()> {
     let server = ApiServer::shared().await?;
     server.namespace("moving").await?;
-    server.apply(&plimsoll_wire::resources::crds::yaml()?).await?;
+    define(server).await?;
     let stranger = server.service_account("moving", "stranger", "[]").await?;
     let refused = check(&stranger.display().to_string(), &[]).await?;
     ensure!(

@@ -17,7 +17,7 @@ use crate::scheduler::admin;
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 /// What could be asked for, as GROUP/RESOURCE[/SUBRESOURCE].
-const RESOURCES: [&str; 25] = [
+const RESOURCES: [&str; 28] = [
     "/secrets",
     "/configmaps",
     "/services",
@@ -38,9 +38,12 @@ const RESOURCES: [&str; 25] = [
     "discovery.k8s.io/endpointslices",
     "http.keda.sh/interceptorroutes",
     "http.keda.sh/interceptorroutes/status",
+    "http.keda.sh/interceptorroutes/finalizers",
     "http.keda.sh/httpscaledobjects",
     "http.keda.sh/httpscaledobjects/status",
+    "http.keda.sh/httpscaledobjects/finalizers",
     "keda.sh/scaledobjects",
+    "keda.sh/scaledobjects/finalizers",
     "rbac.authorization.k8s.io/clusterroles",
     "rbac.authorization.k8s.io/rolebindings",
 ];
@@ -59,6 +62,9 @@ const MANAGER: Table = &[
     ("http.keda.sh/httpscaledobjects", "list watch patch"),
     ("http.keda.sh/httpscaledobjects/status", "patch"),
     ("http.keda.sh/interceptorroutes/status", "patch"),
+    // An API server with the admission plugin OwnerReferencesPermissionEnforcement asks for these.
+    ("http.keda.sh/interceptorroutes/finalizers", "update"),
+    ("http.keda.sh/httpscaledobjects/finalizers", "update"),
     ("keda.sh/scaledobjects", "list watch create patch delete"),
 ];
 const MANAGER_WITHOUT_OPERATOR: Table = &[("http.keda.sh/httpscaledobjects", "list watch")];

@@ -1,9 +1,12 @@
 //! What the chart promises of its pods, in every value set.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::rendered::{VALUE_SETS, arguments, flag, named, objects, of_kind, pods};
+use crate::rendered::{RELEASE, VALUE_SETS, arguments, flag, named, objects, objects_with, of_kind, pods};
+
+/// No more values.
+const DEFAULTS: [&str; 0] = [];
 
 fn seconds(text: Option<&str>) -> Result<i64> {
     Ok(text.and_then(|text| text.strip_suffix('s')).context("it says no seconds")?.parse()?)
@@ -39,7 +42,7 @@ async fn no_pod_has_rights_on_its_node() -> Result<()> {
                 && whole["seccompProfile"]["type"] == "RuntimeDefault"
                 && one["readOnlyRootFilesystem"] == true
                 && one["allowPrivilegeEscalation"] == false
-                && one["capabilities"] == serde_json::json!({"drop": ["ALL"]});
+                && one["capabilities"] == json!({"drop": ["ALL"]});
             ensure!(good, "{name}, {pod_name}: {whole} {one}");
             for forbidden in ["hostNetwork", "hostPID", "hostIPC"] {
                 ensure!(pod[forbidden].is_null(), "{name}, {pod_name}: {forbidden}");
@@ -154,27 +157,82 @@ fn has_port(pod: &Value, name: &Value) -> bool {
 
 #[tokio::test]
 async fn the_add_ons_names_lead_here_by_value() -> Result<()> {
-    let names = [
-        "keda-add-ons-http-interceptor-proxy",
-        "keda-add-ons-http-interceptor-admin",
-        "keda-add-ons-http-external-scaler",
+    let names: [(&str, &[u16]); 3] = [
+        ("keda-add-ons-http-interceptor-proxy", &[8080]),
+        ("keda-add-ons-http-interceptor-admin", &[9090, 9091, 2223]),
+        ("keda-add-ons-http-external-scaler", &[9090]),
     ];
-    let ports = [8080, 9090, 9090];
     let without = objects("default").await?;
-    ensure!(names.iter().all(|name| named(&without, "Service", name).is_err()), "nobody asked for them");
+    ensure!(names.iter().all(|(name, _)| named(&without, "Service", name).is_err()), "nobody asked for them");
     let here = objects("compatibility").await?;
-    let there = objects("beside-the-add-on").await?;
-    for (name, port) in names.into_iter().zip(ports) {
-        ensure!(named(&here, "Service", name)?["spec"]["ports"][0]["port"] == port, "{name}");
-        let alias = named(&there, "Service", name)?;
-        ensure!(alias["metadata"]["namespace"] == "keda" && alias["spec"]["type"] == "ExternalName", "{alias}");
-        let target = alias["spec"]["externalName"].as_str().context("no name")?;
-        let (target, _) = target.split_once('.').context("no domain")?;
-        let offered = named(&there, "Service", target)?["spec"]["ports"].as_array().cloned().unwrap_or_default();
-        ensure!(
-            offered.iter().any(|offered| offered["port"] == port),
-            "{name}: {target} has no port {port}: {offered:?}"
-        );
+    // Neither our own Services' ports nor the cluster's domain are the usual ones.
+    let unlike = ["interceptor.service.port=80", "manager.scaler.port=19090", "clusterDomain=example.org"];
+    let there = objects_with("beside-the-add-on", &unlike).await?;
+    for (name, ports) in names {
+        for all in [&here, &there] {
+            let service = in_namespace(all, RELEASE, name)?;
+            let offered = service["spec"]["ports"].as_array().context("no ports")?.iter().map(|port| &port["port"]);
+            ensure!(offered.eq(ports), "{service}");
+        }
+        let alias = in_namespace(&there, "keda", name)?;
+        let target = format!("{name}.{RELEASE}.svc.example.org");
+        ensure!(alias["spec"]["type"] == "ExternalName" && alias["spec"]["externalName"] == *target, "{alias}");
+        ensure!(in_namespace(&here, "keda", name).is_err(), "{name}");
+    }
+    let tls = objects("tls").await?;
+    let proxy = named(&tls, "Service", names[0].0)?;
+    ensure!(
+        proxy["spec"]["ports"][1]["port"] == 8443 && proxy["spec"]["ports"][1]["targetPort"] == "proxy-tls",
+        "{proxy}"
+    );
+    Ok(())
+}
+
+fn in_namespace<'a>(all: &'a [Value], namespace: &str, service: &str) -> Result<&'a Value> {
+    let mut found = of_kind(all, "Service")
+        .filter(|one| one["metadata"]["name"] == service && one["metadata"]["namespace"] == namespace);
+    found.next().with_context(|| format!("there is no Service {namespace}/{service}"))
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_ready_holds_up_no_drain() -> Result<()> {
+    let all = objects("everything").await?;
+    let budgets: Vec<&Value> = of_kind(&all, "PodDisruptionBudget").collect();
+    // An interceptor's, a manager's, those of two providers.
+    ensure!(budgets.len() == 4, "{budgets:?}");
+    ensure!(budgets.iter().all(|one| one["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"), "{budgets:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_cluster_may_choose_whom_pods_run_as() -> Result<()> {
+    const IDS: [&str; 3] = ["runAsUser", "runAsGroup", "fsGroup"];
+    let unset = ["podSecurity.runAsUser=null", "podSecurity.runAsGroup=null", "podSecurity.fsGroup=null"];
+    for (more, id) in [(&DEFAULTS[..], Value::from(65532)), (&unset, Value::Null)] {
+        let all = objects_with("default", more).await?;
+        for (name, pod) in pods(&all) {
+            let security = &pod["securityContext"];
+            ensure!(IDS.iter().all(|what| security[what] == id), "{name}: {security}");
+            ensure!(security["runAsNonRoot"] == true, "{name}: {security}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn keda_is_let_in_from_its_namespace() -> Result<()> {
+    let here =
+        |namespace: &str| json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]);
+    let block = ["networkPolicy.keda[0].ipBlock.cidr=10.0.0.0/8"];
+    for (more, from) in [
+        (&DEFAULTS[..], here("keda")),
+        (&["keda.namespace=openshift-keda"], here("openshift-keda")),
+        (&block, json!([{"ipBlock": {"cidr": "10.0.0.0/8"}}])),
+    ] {
+        let all = objects_with("default", more).await?;
+        let policy = named(&all, "NetworkPolicy", "plimsoll-manager")?;
+        let scaler = json!({"ports": [{"port": "scaler"}], "from": from});
+        ensure!(policy["spec"]["ingress"][0] == scaler, "{more:?}: {policy}");
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use plimsoll_testkit::helm;
+use plimsoll_testkit::{Helm, helm};
 use serde_json::Value;
 
 /// helm knows no cluster when it only renders.
@@ -12,7 +12,8 @@ const VERSION: &str = "1.36.0";
 pub(crate) const RELEASE: &str = "plimsoll";
 
 /// All value sets of the chart's `ci/`.
-pub(crate) const VALUE_SETS: [&str; 6] = ["default", "everything", "etcd", "compatibility", "beside-the-add-on", "tls"];
+pub(crate) const VALUE_SETS: [&str; 7] =
+    ["default", "everything", "etcd", "compatibility", "beside-the-add-on", "tls", "openshift"];
 
 pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/plimsoll")
@@ -23,19 +24,25 @@ pub(crate) fn value_set(name: &str) -> String {
     chart().join("ci").join(format!("{name}.yaml")).display().to_string()
 }
 
-/// What helm renders of a value set, in the namespace of the release's name.
-pub(crate) async fn text(name: &str) -> Result<String> {
+/// What helm says of a value set with more values (`NAME=VALUE`), in the namespace of the release's name.
+pub(crate) async fn template(name: &str, more: &[&str]) -> Result<Helm> {
     let (chart, values) = (chart().display().to_string(), value_set(name));
-    let arguments =
-        ["template", RELEASE, &chart, "--namespace", RELEASE, "--kube-version", VERSION, "--values", &values];
-    let told = helm(&arguments, None).await?;
-    ensure!(told.success, "{name}: {}", told.stderr);
-    Ok(told.stdout)
+    let mut arguments =
+        vec!["template", RELEASE, &chart, "--namespace", RELEASE, "--kube-version", VERSION, "--values", &values];
+    arguments.extend(more.iter().flat_map(|value| ["--set", value]));
+    helm(&arguments, None).await
 }
 
-/// The same as objects.
+/// The objects of a value set.
 pub(crate) async fn objects(name: &str) -> Result<Vec<Value>> {
-    documents(&text(name).await?)
+    objects_with(name, &[]).await
+}
+
+/// The objects of a value set with more values.
+pub(crate) async fn objects_with(name: &str, more: &[&str]) -> Result<Vec<Value>> {
+    let told = template(name, more).await?;
+    ensure!(told.success, "{name} {more:?}: {}", told.stderr);
+    documents(&told.stdout)
 }
 
 /// Each document of a YAML text that is one.

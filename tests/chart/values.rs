@@ -34,6 +34,9 @@ async fn a_wrong_value_is_refused_and_named() -> Result<()> {
         ("image.digest=latest", "'/image/digest'"),
         ("collectors.providers[0].name=AWS", "'/collectors/providers/0/name'"),
         ("interceptor.settings.Connect=1s", "'Connect' does not match pattern"),
+        ("listenAddress=10.0.0.1", "'[::]', '0.0.0.0'"),
+        ("podSecurity.runAsUser=root", "'/podSecurity/runAsUser'"),
+        ("keda.namespace=", "'/keda/namespace'"),
         // What a schema can't say.
         ("kafka.brokers=null", "kafka.brokers is empty"),
         ("store.kind=etcd", "store.etcd.endpoints is empty"),

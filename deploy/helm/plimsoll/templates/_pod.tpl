@@ -2,9 +2,11 @@
 
 {{- define "plimsoll.pod.security" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $what, $id := .Values.podSecurity }}
+{{- if not (kindIs "invalid" $id) }}
+{{ $what }}: {{ int $id }}
+{{- end }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
@@ -70,7 +72,7 @@ affinity:
 - --kafka={{ join "," .root.Values.kafka.brokers }}
 {{- end -}}
 
-{{/* What users add; last, so that it can be seen beside what the chart says. */}}
+{{/* What users add; last, so that it can be seen beside what the chart says. templates/checks.yaml refuses what the chart says itself. */}}
 {{- define "plimsoll.args.own" -}}
 {{- range $flag, $value := .values.settings }}
 - {{ printf "--%s=%s" $flag (toString $value) | quote }}
