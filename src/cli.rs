@@ -10,7 +10,7 @@ use plimsoll_cluster::Access;
 use plimsoll_wire::log::kafka::LogClient;
 
 use crate::fleet::FleetFlags;
-use crate::{ctl, dev, top};
+use crate::{ctl, demo, dev, health, one_host, top};
 
 mod store;
 
@@ -63,6 +63,12 @@ pub enum Command {
     Collector(Box<Collector>),
     /// The control plane: assigns topics to collectors, answers KEDA, and serves the REST API.
     Manager(Box<Manager>),
+    /// Scales containers of a Docker engine by what a manager says, as KEDA and the HPA scale pods: for one host, as with Docker Compose.
+    Autoscaler(Box<one_host::command::Config>),
+    /// Answers requests: something to scale, as `dev` has it. `/?sleep=200ms` makes it answer later.
+    Demo(demo::Config),
+    /// Asks a probe, and ends with 0 where it is well: the health check of containers that have no curl.
+    Health(health::Config),
     /// Asks a manager, and has it change things: workloads, topics, collectors, the plan, the policy.
     Ctl(Box<ctl::Config>),
     /// Workloads by load, collectors and moves, live in this terminal.
@@ -110,6 +116,10 @@ pub struct Collector {
         help_heading = "Kubernetes"
     )]
     pub node_name: Option<String>,
+    /// A folder that all collectors of this host share, in place of --collector-id: each takes the first name (`collector-1`, ...) that no
+    /// other one there has. So collectors that nobody numbers have the same names after all of them were replaced, and the plan still fits.
+    #[arg(long, env = "PLIMSOLL_COLLECTOR_NAMES", value_name = "FOLDER", conflicts_with = "collector_id")]
+    pub collector_names: Option<PathBuf>,
     #[command(flatten)]
     pub kubernetes: Access,
     #[command(flatten)]

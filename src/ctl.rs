@@ -7,7 +7,7 @@
 mod changes;
 mod client;
 mod command;
-mod connection;
+pub mod connection;
 mod events;
 mod exit;
 mod looks;

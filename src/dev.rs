@@ -1,8 +1,6 @@
 //! `plimsoll dev`: every part in one process, and something to scale.
 
-mod autoscaler;
 mod banner;
-mod demo;
 mod replicas;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,15 +18,16 @@ use plimsoll_scheduler::store::Store;
 use plimsoll_wire::log::memory::MemoryLog;
 use plimsoll_wire::log::{EventLog, TopicSpec};
 use plimsoll_wire::resources::Workload;
-use plimsoll_wire::topic::{INTERCEPTORS, RETENTION};
+use plimsoll_wire::topic::{INTERCEPTORS, RETENTION, WorkloadId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::autoscaler::{self, Autoscaler};
 use crate::cli::{KafkaClient, Place};
-use crate::parts;
 use crate::signals::Groups;
-use replicas::Program;
+use crate::{demo, parts};
+use replicas::{Program, Replicas};
 
 /// Settings of `plimsoll dev`: with none of them, all is in memory and a demo workload is scaled.
 #[derive(Debug, Args)]
@@ -147,9 +146,17 @@ pub async fn run(config: Config, groups: Groups, shutdown: CancellationToken) ->
     });
     match program {
         Some(program) => {
-            let autoscaler =
-                autoscaler::run(config.autoscaler, addresses.1, program, workloads, endpoints, scaling.clone());
-            tasks.spawn(autoscaler);
+            let make = move |id: &WorkloadId| -> Box<dyn autoscaler::Replicas> {
+                Box::new(Replicas::new(id.clone(), program.clone(), endpoints.clone()))
+            };
+            let scaler = autoscaler::scaler(&addresses.1.to_string())?;
+            let autoscaler = Autoscaler {
+                config: config.autoscaler,
+                scaler,
+                make: Arc::new(make),
+                troubles: autoscaler::Troubles::default(),
+            };
+            tasks.spawn(autoscaler.run(workloads, scaling.clone()));
         }
         None => {
             tasks.spawn(plimsoll_interceptor::resolve_by_dns(workloads, endpoints, scaling.clone()));

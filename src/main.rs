@@ -1,11 +1,16 @@
 //! The one program of Plimsoll.
 
+mod autoscaler;
 mod cli;
 mod ctl;
+mod demo;
 mod dev;
 mod fleet;
+mod health;
 mod logging;
+mod names;
 mod node;
+mod one_host;
 mod parts;
 mod reference;
 mod signals;
@@ -68,6 +73,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Ctl(config) => return ctl::run(*config).await,
         Command::Top(config) => return top::run(*config).await,
+        Command::Health(config) => return health::run(config).await,
         Command::Completions { shell } => return completions(shell),
         Command::Reference { folder } => return reference::write(&command_line(), &folder),
         Command::Crds => return print(plimsoll_wire::resources::crds::yaml()?.as_bytes()),
@@ -78,9 +84,14 @@ async fn run(command: Command) -> Result<()> {
         Command::Interceptor(part) => interceptor(*part, shutdown).await,
         Command::Collector(part) => collector(*part, shutdown).await,
         Command::Manager(part) => manager(*part, shutdown).await,
-        Command::Ctl(_) | Command::Top(_) | Command::Completions { .. } | Command::Reference { .. } | Command::Crds => {
-            Ok(())
-        }
+        Command::Autoscaler(config) => one_host::command::run(*config, shutdown).await,
+        Command::Demo(config) => demo::run(config, shutdown).await,
+        Command::Ctl(_)
+        | Command::Top(_)
+        | Command::Health(_)
+        | Command::Completions { .. }
+        | Command::Reference { .. }
+        | Command::Crds => Ok(()),
     }
 }
 
@@ -145,11 +156,17 @@ async fn collector(part: cli::Collector, shutdown: CancellationToken) -> Result<
         let Some(provider) = node::provider(&part.kubernetes, node, &shutdown).await? else { return Ok(()) };
         config.provider = provider;
     }
+    let claim = part.collector_names.as_deref().map(names::claim).transpose()?;
+    if let Some(claim) = &claim {
+        config.collector_id = Some(claim.name.clone());
+    }
     let store = parts::store(&part.store.place(&part.kubernetes)?, &tasks, &shutdown).await?;
     let parts = plimsoll_collector::Parts { log, store: store.clone() };
     Collector::bind(config, parts).await?.serve(shutdown.clone()).await?;
     store.close().await;
     parts::finish(tasks, &shutdown).await;
+    // The name is free for others from here on.
+    drop(claim);
     Ok(())
 }
 

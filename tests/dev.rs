@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use driver::{
     exclusively, http,
     load::{Load, Pattern, Traffic},
-    program::Program,
+    program::{Program, run},
     rest,
 };
 use nix::sys::signal::Signal;
@@ -153,6 +153,35 @@ async fn with_a_state_file_a_restart_goes_on_from_the_plan() -> Result<()> {
     let again = Dev::start(&state).await?;
     let next = generation(&again).await?;
     ensure!(saved > 0 && next >= saved, "{next} comes after {saved}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_tells_what_is_well_from_what_is_not() -> Result<()> {
+    let _alone = exclusively().await;
+    let dev = Dev::start(&[]).await?;
+    let url = format!("http://{}/readyz", dev.api.address());
+    wait_until("the manager is well", Duration::from_secs(20), async || {
+        let well = run(&["health", &url]).await?;
+        ensure!(well.success && well.stdout.is_empty() && well.stderr.is_empty(), "{}", well.stderr);
+        Ok(())
+    })
+    .await?;
+    // A page that is not there, a port where nobody listens, and what is no URL.
+    let nobody = Port::claim()?;
+    for (url, told) in [
+        (format!("http://{}/nothing-here", dev.api.address()), "404"),
+        (format!("http://{}/readyz", nobody.address()), "refused"),
+        ("127.0.0.1:8088".to_owned(), "write http://HOST:PORT/PATH"),
+    ] {
+        let ended = run(&["health", &url]).await?;
+        let said = format!("{url} is not well");
+        ensure!(
+            ended.code == Some(1) && ended.stderr.contains(&said) && ended.stderr.contains(told),
+            "{}",
+            ended.stderr
+        );
+    }
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::demo;
 use super::replicas::Program;
+use crate::demo;
 
 /// What there is to say.
 pub struct Shown<'a> {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use async_trait::async_trait;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use plimsoll_interceptor::Endpoints;
@@ -13,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio_util::task::TaskTracker;
 
-use super::demo;
+use crate::autoscaler;
+use crate::demo;
 use crate::signals::Groups;
 
 /// A replica that does not listen within this is a failure.
@@ -64,13 +66,18 @@ impl Replicas {
         Self { workload, program, endpoints, running: Vec::new(), started: 0, leaving: TaskTracker::new() }
     }
 
-    /// How many run now.
-    pub fn count(&self) -> usize {
+    fn publish(&self) {
+        self.endpoints.set(&self.workload, self.running.iter().map(Replica::address).collect());
+    }
+}
+
+#[async_trait]
+impl autoscaler::Replicas for Replicas {
+    fn count(&self) -> usize {
         self.running.len()
     }
 
-    /// Starts or stops replicas until `wanted` run. On an error fewer do.
-    pub async fn scale_to(&mut self, wanted: usize) -> Result<()> {
+    async fn scale_to(&mut self, wanted: usize) -> Result<()> {
         while self.running.len() > wanted {
             let Some(replica) = self.running.pop() else { break };
             // First no new requests, then the end.
@@ -86,8 +93,8 @@ impl Replicas {
         Ok(())
     }
 
-    /// Drops replicas whose process has ended by itself; how each ended.
-    pub fn reap(&mut self) -> Vec<String> {
+    /// Drops replicas whose process has ended by itself.
+    async fn look(&mut self) -> Result<Vec<String>> {
         let mut ended = Vec::new();
         self.running.retain_mut(|replica| match replica {
             Replica::Demo(_) => true,
@@ -102,26 +109,22 @@ impl Replicas {
         if !ended.is_empty() {
             self.publish();
         }
-        ended
+        Ok(ended)
     }
 
     /// Stops all, and waits for them.
-    pub async fn stop(mut self) {
+    async fn end(mut self: Box<Self>) {
         // Stopping can't fail: only starting does.
-        let _ = self.scale_to(0).await;
+        let _ = autoscaler::Replicas::scale_to(self.as_mut(), 0).await;
         self.leaving.close();
         self.leaving.wait().await;
-    }
-
-    fn publish(&self) {
-        self.endpoints.set(&self.workload, self.running.iter().map(Replica::address).collect());
     }
 }
 
 impl Replica {
     async fn start(program: &Program, name: &str) -> Result<Self> {
         match program {
-            Program::Demo => Ok(Self::Demo(demo::Replica::start(name.to_owned()).await?)),
+            Program::Demo => Ok(Self::Demo(demo::Replica::start(name.to_owned(), demo::ANY_PORT).await?)),
             Program::Command(command, groups) => Process::start(command, groups).await.map(Self::Process),
         }
     }

@@ -4,7 +4,7 @@
 //! chart makes for it, on a real Kafka; controllers and kwok make pods of the Deployment, and KEDA is played by the autoscaler of
 //! `plimsoll dev`, on what the operator has written.
 
-#[path = "../../src/dev/autoscaler.rs"]
+#[path = "../../src/autoscaler.rs"]
 #[allow(dead_code, unused_imports, reason = "its own tests are run where it belongs")]
 mod autoscaler;
 mod keda;

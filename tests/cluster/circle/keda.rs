@@ -10,7 +10,6 @@ use clap::Parser as _;
 use kube::Api;
 use kube::core::DynamicObject;
 use parking_lot::Mutex;
-use plimsoll_interceptor::Endpoints;
 use plimsoll_wire::resources::{Backend, Kind, Port, Workload};
 use plimsoll_wire::topic::WorkloadId;
 use serde_json::Value;
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::autoscaler;
-use super::replicas::Program;
+use super::replicas::{Program, Replicas};
 use crate::objects::Namespace;
 
 /// Between two looks at the ScaledObjects.
@@ -48,7 +47,13 @@ impl Keda {
         let deployments = Api::namespaced(space.client.clone(), &space.name);
         let program = Program { deployments, targets: Arc::default() };
         tasks.spawn(follow(space.api("ScaledObject"), program.targets.clone(), table, stop.clone()));
-        tasks.spawn(autoscaler::run(config, scaler, program, workloads, Endpoints::new(), stop.clone()));
+        let make = move |workload: &WorkloadId| -> Box<dyn autoscaler::Replicas> {
+            Box::new(Replicas::new(workload.clone(), program.clone()))
+        };
+        let scaler = autoscaler::scaler(&scaler.to_string())?;
+        let (make, troubles) = (Arc::new(make), autoscaler::Troubles::default());
+        let autoscaler = autoscaler::Autoscaler { config, scaler, make, troubles };
+        tasks.spawn(autoscaler.run(workloads, stop.clone()));
         tasks.close();
         Ok(Self { stop, tasks })
     }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use parking_lot::Mutex;
-use plimsoll_interceptor::Endpoints;
 use plimsoll_wire::topic::WorkloadId;
 use serde_json::json;
+
+use super::autoscaler;
 
 /// Which Deployment each workload's ScaledObject names.
 #[derive(Clone)]
@@ -29,15 +31,18 @@ pub(crate) struct Replicas {
 
 impl Replicas {
     /// The interceptor knows the endpoints from the cluster.
-    pub(crate) fn new(workload: WorkloadId, program: Program, _: Endpoints) -> Self {
+    pub(crate) fn new(workload: WorkloadId, program: Program) -> Self {
         Self { workload, program, asked: 0 }
     }
+}
 
-    pub(crate) fn count(&self) -> usize {
+#[async_trait]
+impl autoscaler::Replicas for Replicas {
+    fn count(&self) -> usize {
         self.asked
     }
 
-    pub(crate) async fn scale_to(&mut self, wanted: usize) -> Result<()> {
+    async fn scale_to(&mut self, wanted: usize) -> Result<()> {
         let name = self.program.targets.lock().get(&self.workload).cloned();
         let name = name.with_context(|| format!("no ScaledObject says what to scale for {}", self.workload))?;
         let patch = Patch::Merge(json!({"spec": {"replicas": wanted}}));
@@ -47,11 +52,10 @@ impl Replicas {
     }
 
     /// The controllers look after them.
-    pub(crate) fn reap(&mut self) -> Vec<String> {
-        Vec::new()
+    async fn look(&mut self) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 
     /// They stay as they are.
-    #[allow(clippy::unused_async, reason = "the autoscaler's own replicas are waited for")]
-    pub(crate) async fn stop(self) {}
+    async fn end(self: Box<Self>) {}
 }

@@ -1,11 +1,12 @@
-//! The demo workload: `default/hello` at host `hello.localhost`.
+//! The demo workload: `default/hello` at host `hello.localhost`, as tasks of `plimsoll dev` and as a program of its own.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
+use clap::Args;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,6 +17,31 @@ use plimsoll_wire::resources::{Workload, files};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// `plimsoll demo`.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Config {
+    /// Where it answers.
+    #[arg(long, env = "PLIMSOLL_DEMO_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:8000")]
+    pub demo_listen: SocketAddr,
+}
+
+/// Answers until shutdown; requests that have begun are finished.
+///
+/// # Errors
+/// It can't listen.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let replica = Replica::start(host.trim().to_owned(), config.demo_listen).await?;
+    tracing::info!("the demo answers at {}", replica.address);
+    shutdown.cancelled().await;
+    replica.stop().await;
+    Ok(())
+}
+
+/// A port of this machine that is free.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The demo's host.
 pub const HOST: &str = "hello.localhost";
@@ -54,7 +80,7 @@ pub fn workload() -> Result<Workload> {
         .ok_or_else(|| anyhow!("the demo's manifest is bad: {}", problem.unwrap_or_default()))
 }
 
-/// One replica of the demo: a small HTTP server on a port of its own.
+/// One replica of the demo: a small HTTP server.
 pub struct Replica {
     pub address: SocketAddr,
     stop: CancellationToken,
@@ -63,9 +89,9 @@ pub struct Replica {
 
 impl Replica {
     /// Starts serving; `name` is what it answers with.
-    pub async fn start(name: String) -> Result<Self> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the demo can't listen on loopback")?;
+    pub async fn start(name: String, listen: SocketAddr) -> Result<Self> {
+        let bound = TcpListener::bind(listen).await;
+        let listener = bound.with_context(|| format!("the demo can't listen on {listen}"))?;
         let address = listener.local_addr()?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (stopped, connections) = (stop.clone(), tasks.clone());
