@@ -1,6 +1,6 @@
 # What a person types. Cargo does the work; what else is needed is installed by the scripts in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test test-fleet soak reference bench bench-cluster bench-log bench-proxy bench-routing bench-scheduler contenders tools clean
+.PHONY: help dev build image check test test-compose test-fleet soak reference bench bench-cluster bench-log bench-proxy bench-routing bench-scheduler contenders tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -10,6 +10,9 @@ dev: ## run everything in one process, with a demo workload
 
 build: ## build the program, target/release/plimsoll
 	cargo build --release --locked
+
+image: build ## build the image plimsoll:VERSION of target/release/plimsoll, pulling none
+	deploy/docker/build
 
 check: ## format, lints, documentation, licences, sources, advisories
 	cargo fmt --all --check
@@ -21,6 +24,9 @@ check: ## format, lints, documentation, licences, sources, advisories
 
 test: tools ## run all tests, against real servers
 	cargo test --workspace --locked --no-fail-fast
+
+test-compose: tools ## run deploy/compose on a Docker engine of its own (as root; 5 minutes)
+	tests/compose/run
 
 test-fleet: tools build ## 5,000 topics on eight collectors that join, stop, die and freeze (10 minutes, on a machine of its own)
 	PLIMSOLL_TEST_PROGRAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/plimsoll" \
