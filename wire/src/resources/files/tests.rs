@@ -218,9 +218,15 @@ fn ten_thousand_routes_in_one_file_are_all_read() {
 
 #[test]
 fn the_examples_of_the_documentation_are_used_as_they_stand() {
-    for page in [include_str!("../../../../docs/routes.md"), include_str!("../../../../README.md")] {
+    let pages = [
+        include_str!("../../../../docs/cold-starts.md"),
+        include_str!("../../../../docs/kubernetes.md"),
+        include_str!("../../../../docs/processes.md"),
+        include_str!("../../../../docs/routes.md"),
+    ];
+    for page in pages {
         let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        let resources: Vec<_> = blocks.filter(|block| block.starts_with("apiVersion")).collect();
+        let resources: Vec<_> = blocks.filter(|block| block.starts_with("apiVersion: http.keda.sh/")).collect();
         assert!(!resources.is_empty());
         for resource in resources {
             let loaded = parse(resource, "example");
