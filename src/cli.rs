@@ -7,6 +7,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use plimsoll_cluster::Access;
+use plimsoll_manager::operator::AuthenticationRef;
 use plimsoll_wire::log::kafka::LogClient;
 
 use crate::fleet::FleetFlags;
@@ -147,6 +148,15 @@ pub struct Manager {
     /// plimsoll-manager.NAMESPACE:9090, with this pod's namespace.
     #[arg(long, env = "PLIMSOLL_SCALER_ADDRESS", value_name = "HOST:PORT")]
     pub scaler_address: Option<String>,
+    /// What the ScaledObjects say that the operator makes: whether KEDA speaks TLS to the scaler (`enableTLS`). Default: true with
+    /// --scaler-tls-cert. Say it where something else between KEDA and this manager speaks TLS.
+    #[arg(long, env = "PLIMSOLL_SCALER_TLS", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub scaler_tls: Option<bool>,
+    /// What these ScaledObjects then name as `authenticationRef`, which gives KEDA `caCert`, and `tlsClientCert` and `tlsClientKey`:
+    /// a ClusterTriggerAuthentication, or a TriggerAuthentication that is in each resource's namespace. Default: what each
+    /// ScaledObject has there stays.
+    #[arg(long, env = "PLIMSOLL_SCALER_AUTHENTICATION_REF", value_name = "[ClusterTriggerAuthentication/]NAME")]
+    pub scaler_authentication_ref: Option<AuthenticationRef>,
     #[command(flatten)]
     pub log: Log,
     #[command(flatten)]

@@ -25,7 +25,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use plimsoll_collector::Collector;
 use plimsoll_interceptor::{Endpoints, Interceptor};
 use plimsoll_manager::Manager;
-use plimsoll_manager::operator::Operator;
+use plimsoll_manager::operator::{Operator, Scaler};
 use plimsoll_wire::resources::Workload;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -179,13 +179,19 @@ async fn manager(part: cli::Manager, shutdown: CancellationToken) -> Result<()> 
     let prefix = part.config.collectors_prefix();
     let fleet = fleet::open(&part.fleet, &prefix, &part.log, &part.store, &part.kubernetes).await?;
     let parts = plimsoll_manager::Parts { log, store: store.clone(), workloads, fleet: fleet.clone() };
+    let speaks_tls = part.config.scaler.scaler_tls_cert.is_some();
     let mut manager = Manager::bind(part.config, parts).await?;
     if let Some(parts::WatchedCluster { client, namespace }) = described.cluster {
         let own = client.default_namespace();
-        let scaler_address = part.scaler_address.unwrap_or_else(|| format!("plimsoll-manager.{own}:9090"));
+        let address = part.scaler_address.unwrap_or_else(|| format!("plimsoll-manager.{own}:9090"));
+        let scaler = Scaler {
+            address,
+            tls: part.scaler_tls.unwrap_or(speaks_tls),
+            authentication: part.scaler_authentication_ref,
+        };
         manager = manager.ready_when(described.known);
         if part.operator {
-            manager = manager.with_operator(Operator { client, namespace, scaler_address });
+            manager = manager.with_operator(Operator { client, namespace, scaler });
         }
     }
     let served = manager.serve(shutdown.clone()).await;

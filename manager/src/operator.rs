@@ -1,19 +1,25 @@
 //! What the leader keeps right in the cluster: a KEDA ScaledObject for each resource that wants one, and the `Ready` condition of
 //! each resource.
 //!
-//! * Deciding is pure: `scaled_object` says what a resource's ScaledObject should be, `claims` who wins a rule that two resources
-//!   claim, `verdict` what the condition says, `plan` what is to be written for all that.
-//! * `cluster` is what is known of the cluster, `queue` which resources are to be looked at and when; `work` does it.
+//! * Deciding is pure: `scaled_object` says what a resource's ScaledObject should be, with `trigger`; `claims` who wins a rule that
+//!   two resources claim, `verdict` what the condition says, `writers` who else writes an object, `plan` what is to be written for
+//!   all that.
+//! * `cluster` is what is known of the cluster, `uses` which resources name a Service, `queue` which resources are to be looked at
+//!   and when; `work` has them looked at, `calls` writes.
 //!
 //! Writing is by server-side apply: what others have written into the same objects stays theirs.
 
+mod calls;
 mod claims;
 mod cluster;
 mod plan;
 mod queue;
 mod scaled_object;
+mod trigger;
+mod uses;
 mod verdict;
 mod work;
+mod writers;
 
 use std::sync::Arc;
 
@@ -21,8 +27,13 @@ use kube::Client;
 use plimsoll_wire::resources::Workload;
 use tokio::sync::watch;
 
+pub use trigger::{AuthenticationRef, BadAuthenticationRef, Scaler};
+
 /// Who wrote it, as the API server records it.
 pub(crate) const FIELD_MANAGER: &str = "plimsoll";
+
+/// The API group of the resources.
+const GROUP: &str = "http.keda.sh";
 
 /// What the operator stands on.
 #[derive(Clone)]
@@ -31,14 +42,14 @@ pub struct Operator {
     pub client: Client,
     /// The one namespace to look after; none is all.
     pub namespace: Option<String>,
-    /// Where KEDA finds the managers' scaler: a Service's `host:port`.
-    pub scaler_address: String,
+    /// How KEDA reaches the managers' scaler.
+    pub scaler: Scaler,
 }
 
 impl std::fmt::Debug for Operator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { client: _, namespace, scaler_address } = self;
-        f.debug_struct("Operator").field("namespace", namespace).field("scaler_address", scaler_address).finish()
+        let Self { client: _, namespace, scaler } = self;
+        f.debug_struct("Operator").field("namespace", namespace).field("scaler", scaler).finish()
     }
 }
 

@@ -78,6 +78,9 @@ fn main() -> Result<()> {
         operator::annotations_orphan_a_scaled_object_or_do_without_one,
         operator::an_interceptor_route_has_one_where_it_names_its_target,
         stopping::a_request_that_is_held_at_sigterm_goes_to_the_pod_that_comes_then,
+        operator::keda_speaks_tls_where_the_scaler_does_and_a_trigger_keeps_what_users_add,
+        operator::a_user_s_own_scaled_object_of_a_route_stays,
+        operator::an_interceptor_route_takes_over_what_the_add_on_made,
         conditions::each_resource_says_whether_it_can_be_used,
         conditions::who_wins_a_rule_and_who_loses_it_is_said,
     ];

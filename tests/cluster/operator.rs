@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use kube::core::DynamicObject;
 use plimsoll_manager::fleet::Given;
-use plimsoll_manager::operator::Operator;
+use plimsoll_manager::operator::{Operator, Scaler};
 use plimsoll_manager::{Manager, Parts};
 use plimsoll_scheduler::store::MemoryStore;
 use plimsoll_testkit::wait_until;
@@ -36,6 +36,11 @@ struct Alone {
 
 impl Control {
     pub(crate) async fn start(space: &Namespace) -> Result<Self> {
+        Self::start_with(space, Scaler { address: SCALER.to_owned(), tls: false, authentication: None }).await
+    }
+
+    /// One whose scaler KEDA reaches so.
+    async fn start_with(space: &Namespace, scaler: Scaler) -> Result<Self> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let routes = cluster::watch(space.client.clone(), Some(&space.name), stop.clone());
         let (workloads, known) = (routes.workloads(), routes.known());
@@ -45,11 +50,7 @@ impl Control {
         (config.api_listen, config.scaler_listen) = (anywhere, anywhere);
         let (log, store) = (Arc::new(MemoryLog::new()), Arc::new(MemoryStore::new()));
         let parts = Parts { log, store, workloads, fleet: Arc::new(Given) };
-        let operator = Operator {
-            client: space.client.clone(),
-            namespace: Some(space.name.clone()),
-            scaler_address: SCALER.to_owned(),
-        };
+        let operator = Operator { client: space.client.clone(), namespace: Some(space.name.clone()), scaler };
         let manager = Manager::bind(config, parts).await?.ready_when(known).with_operator(operator);
         let serving = manager.serve(stop.clone());
         tasks.spawn(async move { serving.await.expect("the manager serves") });
@@ -257,6 +258,92 @@ pub(crate) async fn an_interceptor_route_has_one_where_it_names_its_target() -> 
     space.apply(with).await?;
     wait_until("there is no ScaledObject", SOON, async || {
         ensure!(space.get("ScaledObject", "web").await?.is_none(), "there is one");
+        Ok(())
+    })
+    .await?;
+    control.stop().await;
+    Ok(())
+}
+
+pub(crate) async fn keda_speaks_tls_where_the_scaler_does_and_a_trigger_keeps_what_users_add() -> Result<()> {
+    let space = Namespace::new("tls").await?;
+    space.service("web").await?;
+    space.apply(old("web", json!({}))).await?;
+    let authentication = "ClusterTriggerAuthentication/scaler".parse()?;
+    let scaler = Scaler { address: SCALER.to_owned(), tls: true, authentication: Some(authentication) };
+    let control = Control::start_with(&space, scaler).await?;
+    let made = scaled(&space, "web", |_| true).await?;
+    let metadata = json!({"scalerAddress": SCALER, "httpScaledObject": "web", "enableTLS": "true"});
+    let authentication = json!({"kind": "ClusterTriggerAuthentication", "name": "scaler"});
+    let mut trigger = json!({"type": "external-push", "metadata": metadata, "authenticationRef": authentication});
+    ensure!(made.data["spec"]["triggers"] == json!([trigger]), "{made:?}");
+    // A user names the trigger, and has another drift put right with it.
+    trigger["name"] = "http".into();
+    let spec = json!({"pollingInterval": 99, "triggers": [trigger]});
+    space.apply_as("somebody", json!({"kind": "ScaledObject", "metadata": {"name": "web"}, "spec": spec})).await?;
+    let right = |object: &DynamicObject| object.data["spec"]["pollingInterval"] == 15;
+    let mended = scaled(&space, "web", right).await?;
+    ensure!(mended.data["spec"]["triggers"] == json!([trigger]), "{mended:?}");
+    control.stop().await;
+    // A manager without TLS leaves nothing of it, and the user's name for it stays.
+    let control = Control::start(&space).await?;
+    let plain = |object: &DynamicObject| object.data["spec"]["triggers"][0]["metadata"].get("enableTLS").is_none();
+    let mended = scaled(&space, "web", plain).await?;
+    let metadata = json!({"scalerAddress": SCALER, "httpScaledObject": "web"});
+    let trigger = json!({"type": "external-push", "name": "http", "metadata": metadata});
+    ensure!(mended.data["spec"]["triggers"] == json!([trigger]), "{mended:?}");
+    control.stop().await;
+    Ok(())
+}
+
+pub(crate) async fn a_user_s_own_scaled_object_of_a_route_stays() -> Result<()> {
+    let space = Namespace::new("own").await?;
+    space.service("web").await?;
+    let owner = space.route("web", "own.test", "web").await?;
+    let owner = json!({"apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute", "name": "web", "uid": owner.metadata.uid});
+    let spec = json!({"scaleTargetRef": {"name": "web"}, "triggers": []});
+    let metadata = json!({"name": "web", "ownerReferences": [owner]});
+    let own = space.apply(json!({"kind": "ScaledObject", "metadata": metadata, "spec": spec})).await?;
+    let control = Control::start(&space).await?;
+    // What is to be done with a ScaledObject is done before the condition is written.
+    ready(&space, "InterceptorRoute", "web", "Reconciled").await?;
+    let still = space.get("ScaledObject", "web").await?.context("it has been deleted")?;
+    ensure!(still.metadata.resource_version == own.metadata.resource_version, "it has been changed: {still:?}");
+    control.stop().await;
+    Ok(())
+}
+
+pub(crate) async fn an_interceptor_route_takes_over_what_the_add_on_made() -> Result<()> {
+    let space = Namespace::new("takeover").await?;
+    space.service("web").await?;
+    let object = space.apply(old("web", json!({}))).await?;
+    let owner = json!({
+        "apiVersion": "http.keda.sh/v1alpha1", "kind": "HTTPScaledObject", "name": "web", "uid": object.metadata.uid,
+        "controller": true, "blockOwnerDeletion": true,
+    });
+    let spec = json!({"scaleTargetRef": {"name": "web"}, "triggers": []});
+    let metadata = json!({"name": "web", "ownerReferences": [owner]});
+    space.apply_as("add-on", json!({"kind": "ScaledObject", "metadata": metadata, "spec": spec})).await?;
+    let mut with = route("web", "takeover.test", "web");
+    with["metadata"]["annotations"] = json!({"plimsoll.io/scale-target": "deployment/web"});
+    let with = space.apply(with).await?;
+    let control = Control::start(&space).await?;
+    ready(&space, "InterceptorRoute", "web", "Reconciled").await?;
+    let taken =
+        scaled(&space, "web", |object| object.data["spec"]["triggers"][0]["metadata"]["interceptorRoute"] == "web")
+            .await?;
+    let owners = taken.metadata.owner_references.unwrap_or_default();
+    ensure!(
+        owners.len() == 1 && Some(&owners[0].uid) == with.metadata.uid.as_ref() && owners[0].controller == Some(true),
+        "{owners:?}"
+    );
+    // The other one is told so; without the route it is in use again, and told that.
+    let used = ready(&space, "HTTPScaledObject", "web", "Reconciled").await?;
+    ensure!(used["message"].as_str().is_some_and(|message| message.contains("is used for its requests")), "{used}");
+    space.delete("InterceptorRoute", "web").await?;
+    wait_until("the HTTPScaledObject says that it is in use again", SOON, async || {
+        let condition = ready(&space, "HTTPScaledObject", "web", "Reconciled").await?;
+        ensure!(condition["message"] == "ScaledObject created and configured", "{condition}");
         Ok(())
     })
     .await?;

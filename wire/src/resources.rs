@@ -37,6 +37,8 @@ pub const WINDOW_BORDERS: std::ops::RangeInclusive<Duration> = Duration::from_se
 pub const DEFAULT_TARGET_VALUE: i32 = 100;
 /// The provider of a workload that names none (annotation `plimsoll.io/provider`).
 pub const DEFAULT_PROVIDER: &str = "default";
+/// The finalizer that the KEDA HTTP Add-on puts on each `HTTPScaledObject`.
+pub const ADD_ON_FINALIZER: &str = "httpscaledobject.http.keda.sh";
 
 /// A workload as its resource describes it, whichever kind that was; validated.
 #[derive(Debug, Clone, PartialEq)]

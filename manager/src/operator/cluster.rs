@@ -13,15 +13,26 @@ use plimsoll_wire::topic::WorkloadId;
 
 use super::Which;
 use super::verdict::Service;
+use super::writers::{Part, prune};
+
+/// A ScaledObject.
+#[derive(Clone)]
+pub(super) struct Scaled {
+    /// Without its status, which KEDA writes all the time, and without its version.
+    pub(super) object: Arc<DynamicObject>,
+    /// Its `resourceVersion`.
+    pub(super) version: Option<String>,
+}
 
 /// Objects as they are last known.
 #[derive(Default)]
 pub(super) struct Cluster {
     pub(super) routes: Kept<WorkloadId, Arc<DynamicObject>>,
     pub(super) objects: Kept<WorkloadId, Arc<DynamicObject>>,
-    /// Without their status, which KEDA writes all the time.
-    pub(super) scaled: Kept<WorkloadId, Arc<DynamicObject>>,
+    pub(super) scaled: Kept<WorkloadId, Scaled>,
     pub(super) services: Kept<WorkloadId, Service>,
+    /// The definition of ScaledObjects is not installed.
+    pub(super) no_scaled_objects: bool,
 }
 
 /// What is heard, of whichever kind; none is that there is no such kind.
@@ -93,19 +104,27 @@ impl Cluster {
     pub(super) fn apply(&mut self, news: News) -> Touched {
         match news {
             News::Resource(which, event) => {
-                let change = apply(self.of_mut(which), event, |_| {});
+                let kept = self.of_mut(which);
+                let Some(event) = event else { return touched(kept.absent(), |id| Touched::Resource(which, id)) };
+                let change = kept.apply(event, key, |mut object, _| {
+                    prune(&mut object, Part::Status);
+                    Arc::new(object)
+                });
                 touched(change, |id| Touched::Resource(which, id))
             }
             News::Scaled(event) => {
-                let before = |object: &mut DynamicObject| {
-                    object.metadata.resource_version = None;
-                    object.metadata.generation = None;
-                    if let Some(data) = object.data.as_object_mut() {
-                        data.remove("status");
-                    }
+                let absent = match &event {
+                    None => true,
+                    // A list that has begun may come to nothing.
+                    Some(Event::Init | Event::InitApply(_)) => self.no_scaled_objects,
+                    Some(_) => false,
                 };
-                let change = apply(&mut self.scaled, event, before);
-                self.unless_same(change)
+                let turned = std::mem::replace(&mut self.no_scaled_objects, absent) != absent;
+                let change = match event {
+                    Some(event) => self.scaled.apply(event, key, |object, _| read_scaled(object)),
+                    None => self.scaled.absent(),
+                };
+                if turned { Touched::All } else { self.unless_same(change) }
             }
             News::Service(event) => {
                 let key = |service: &v1::Service| Some(id(service.namespace()?, service.name_any()));
@@ -118,9 +137,12 @@ impl Cluster {
         }
     }
 
-    fn unless_same(&self, change: Change<WorkloadId, Arc<DynamicObject>>) -> Touched {
+    fn unless_same(&self, change: Change<WorkloadId, Scaled>) -> Touched {
+        let object = |scaled: &Scaled| scaled.object.clone();
         match change {
-            Change::One(id, before) if self.scaled.get(&id) == before.as_ref() => Touched::Nothing,
+            Change::One(id, before) if self.scaled.get(&id).map(object) == before.as_ref().map(object) => {
+                Touched::Nothing
+            }
             change => touched(change, Touched::Scaled),
         }
     }
@@ -142,23 +164,23 @@ impl Cluster {
 
     /// Whether everything has been listed once.
     pub(super) fn is_complete(&self) -> bool {
-        let Self { routes, objects, scaled, services } = self;
+        let Self { routes, objects, scaled, services, no_scaled_objects: _ } = self;
         routes.is_complete() && objects.is_complete() && scaled.is_complete() && services.is_complete()
     }
 }
 
-fn apply(
-    kept: &mut Kept<WorkloadId, Arc<DynamicObject>>,
-    event: Option<Event<DynamicObject>>,
-    prune: impl Fn(&mut DynamicObject),
-) -> Change<WorkloadId, Arc<DynamicObject>> {
-    let Some(event) = event else { return kept.absent() };
-    let key = |object: &DynamicObject| Some(id(object.namespace()?, object.name_any()));
-    kept.apply(event, key, |mut object, _| {
-        object.metadata.managed_fields = None;
-        prune(&mut object);
-        Arc::new(object)
-    })
+fn key(object: &DynamicObject) -> Option<WorkloadId> {
+    Some(id(object.namespace()?, object.name_any()))
+}
+
+fn read_scaled(mut object: DynamicObject) -> Scaled {
+    prune(&mut object, Part::Spec);
+    let version = object.metadata.resource_version.take();
+    object.metadata.generation = None;
+    if let Some(data) = object.data.as_object_mut() {
+        data.remove("status");
+    }
+    Scaled { object: Arc::new(object), version }
 }
 
 fn touched<V>(change: Change<WorkloadId, V>, one: impl FnOnce(WorkloadId) -> Touched) -> Touched {
@@ -172,7 +194,9 @@ fn touched<V>(change: Change<WorkloadId, V>, one: impl FnOnce(WorkloadId) -> Tou
 fn read_service(service: v1::Service) -> Service {
     let spec = service.spec.unwrap_or_default();
     let is_alias = spec.type_.as_deref() == Some("ExternalName");
-    let ports = spec.ports.unwrap_or_default().into_iter();
+    // A port may have a number twice, as DNS' has; no request goes by UDP.
+    let tcp = |port: &v1::ServicePort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let ports = spec.ports.unwrap_or_default().into_iter().filter(tcp);
     Service {
         ports: ports.map(|port| (port.name.unwrap_or_default(), port.port)).collect(),
         alias: is_alias.then(|| spec.external_name.unwrap_or_default()),
@@ -181,4 +205,50 @@ fn read_service(service: v1::Service) -> Service {
 
 fn id(namespace: String, name: String) -> WorkloadId {
     WorkloadId::new(namespace, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn scaled(version: &str, interval: u32) -> Event<DynamicObject> {
+        let value = json!({
+            "metadata": {"name": "a", "namespace": "n", "resourceVersion": version},
+            "spec": {"pollingInterval": interval}, "status": {"seen": version},
+        });
+        Event::Apply(serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn a_port_that_is_no_tcp_port_is_none() {
+        let ports: Value = json!([{"name": "quic", "port": 80, "protocol": "UDP"}, {"name": "web", "port": 80}, {"port": 81, "protocol": "TCP"}]);
+        let service = serde_json::from_value(json!({"spec": {"ports": ports}})).unwrap();
+        assert_eq!(*read_service(service).ports, [("web".to_owned(), 80), (String::new(), 81)]);
+    }
+
+    #[test]
+    fn what_keda_writes_of_a_scaled_object_concerns_nobody_and_its_version_is_kept() {
+        let mut cluster = Cluster::default();
+        let id = WorkloadId::new("n", "a");
+        assert_eq!(cluster.apply(News::Scaled(Some(scaled("1", 15)))), Touched::Scaled(id.clone()));
+        assert_eq!(cluster.apply(News::Scaled(Some(scaled("2", 15)))), Touched::Nothing);
+        assert_eq!(cluster.scaled.get(&id).unwrap().version.as_deref(), Some("2"));
+        assert_eq!(cluster.apply(News::Scaled(Some(scaled("3", 30)))), Touched::Scaled(id));
+    }
+
+    #[test]
+    fn that_keda_comes_and_goes_concerns_all() {
+        let mut cluster = Cluster::default();
+        assert_eq!(cluster.apply(News::Scaled(None)), Touched::All);
+        assert_eq!((cluster.apply(News::Scaled(None)), cluster.no_scaled_objects), (Touched::Nothing, true));
+        assert_eq!(
+            (cluster.apply(News::Scaled(Some(Event::Init))), cluster.no_scaled_objects),
+            (Touched::Nothing, true)
+        );
+        let listed = cluster.apply(News::Scaled(Some(Event::InitDone)));
+        assert_eq!((listed, cluster.no_scaled_objects), (Touched::All, false));
+        assert_eq!(cluster.apply(News::Scaled(None)), Touched::All);
+    }
 }

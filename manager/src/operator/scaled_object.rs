@@ -6,7 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::DynamicObject;
 use serde_json::{Map, Value, json};
 
-use super::Which;
+use super::trigger::{Scaler, trigger};
+use super::{GROUP, Which};
 
 /// The add-on's polling interval, in seconds.
 const POLLING_INTERVAL_S: u32 = 15;
@@ -28,11 +29,21 @@ pub(super) enum Wanted {
     Orphan,
 }
 
+impl Wanted {
+    /// What it should be, where it should be anything.
+    pub(super) fn so(self) -> Option<Value> {
+        match self {
+            Self::So(value) => Some(value),
+            Self::None | Self::Orphan => None,
+        }
+    }
+}
+
 /// What a resource wants.
 ///
 /// # Errors
 /// Where the resource's wish can't be read: the field, its value, the remedy.
-pub(super) fn wanted(which: Which, object: &DynamicObject, scaler_address: &str) -> Result<Wanted, String> {
+pub(super) fn wanted(which: Which, object: &DynamicObject, scaler: &Scaler) -> Result<Wanted, String> {
     match which {
         Which::Object => {
             let says = |key: &str| annotation(object, key) == Some("true");
@@ -42,11 +53,11 @@ pub(super) fn wanted(which: Which, object: &DynamicObject, scaler_address: &str)
             if says(SKIP) {
                 return Ok(Wanted::None);
             }
-            Ok(Wanted::So(of_object(object, scaler_address)))
+            Ok(Wanted::So(of_object(object, scaler)))
         }
         Which::Route => match annotation(object, SCALE_TARGET) {
             None => Ok(Wanted::None),
-            Some(target) => Ok(Wanted::So(of_route(object, scale_target(target)?, scaler_address))),
+            Some(target) => Ok(Wanted::So(of_route(object, scale_target(target)?, scaler))),
         },
     }
 }
@@ -63,11 +74,32 @@ pub(super) fn other_owners(scaled: &DynamicObject, which: Which, object: &Dynami
 }
 
 fn owns(owner: &OwnerReference, which: Which, object: &DynamicObject) -> bool {
-    owner.kind.eq_ignore_ascii_case(which.name()) && Some(&owner.name) == object.metadata.name.as_ref()
+    // Not by the uid: of a resource that has been restored from a backup the ScaledObject names the one before.
+    is_resource(owner)
+        && owner.kind.eq_ignore_ascii_case(which.name())
+        && Some(&owner.name) == object.metadata.name.as_ref()
+}
+
+/// The owners that are left when another resource lets go that is the controller; none where no other is. The API server takes one
+/// controller only, and what another manager has written of its own is not taken back by applying.
+pub(super) fn without_another_controller(
+    scaled: &DynamicObject,
+    object: &DynamicObject,
+) -> Option<Vec<OwnerReference>> {
+    let owners = scaled.metadata.owner_references.as_ref()?;
+    let another = |owner: &OwnerReference| {
+        owner.controller == Some(true) && is_resource(owner) && Some(&owner.uid) != object.metadata.uid.as_ref()
+    };
+    owners.iter().any(another).then(|| owners.iter().filter(|owner| !another(owner)).cloned().collect())
+}
+
+/// Whether an owner is a resource of one of the two kinds.
+fn is_resource(owner: &OwnerReference) -> bool {
+    owner.api_version.split_once('/').is_some_and(|(group, _)| group == GROUP)
 }
 
 /// As the add-on makes it.
-fn of_object(object: &DynamicObject, scaler_address: &str) -> Value {
+fn of_object(object: &DynamicObject, scaler: &Scaler) -> Value {
     let spec = &object.data["spec"];
     let mut wanted = Map::new();
     let mut target = Map::new();
@@ -86,26 +118,14 @@ fn of_object(object: &DynamicObject, scaler_address: &str) -> Value {
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let annotations = object.metadata.annotations.clone().unwrap_or_default();
     let annotations = annotations.into_iter().filter(|(key, _)| key != LAST_APPLIED).collect();
-    whole(
-        Which::Object,
-        object,
-        annotations,
-        wanted,
-        json!({"scalerAddress": scaler_address, "httpScaledObject": name}),
-    )
+    whole(Which::Object, object, annotations, wanted, trigger(scaler, "httpScaledObject", name))
 }
 
 /// Replicas and cool-down are for the user to say, in the same ScaledObject: they are no fields of ours.
-fn of_route(object: &DynamicObject, target: Value, scaler_address: &str) -> Value {
+fn of_route(object: &DynamicObject, target: Value, scaler: &Scaler) -> Value {
     let wanted = Map::from_iter([("scaleTargetRef".to_owned(), target)]);
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    whole(
-        Which::Route,
-        object,
-        BTreeMap::new(),
-        wanted,
-        json!({"scalerAddress": scaler_address, "interceptorRoute": name}),
-    )
+    whole(Which::Route, object, BTreeMap::new(), wanted, trigger(scaler, "interceptorRoute", name))
 }
 
 fn whole(
@@ -118,7 +138,7 @@ fn whole(
     let metadata = &object.metadata;
     spec.insert("pollingInterval".to_owned(), POLLING_INTERVAL_S.into());
     spec.insert("advanced".to_owned(), json!({"restoreToOriginalReplicaCount": true}));
-    spec.insert("triggers".to_owned(), json!([{"type": "external-push", "metadata": trigger}]));
+    spec.insert("triggers".to_owned(), json!([trigger]));
     let owner = json!({
         "apiVersion": which.api_version(), "kind": which.name(), "name": metadata.name, "uid": metadata.uid,
         "controller": true, "blockOwnerDeletion": true,
@@ -175,6 +195,10 @@ pub(super) fn annotation<'a>(object: &'a DynamicObject, key: &str) -> Option<&'a
 mod tests {
     use super::*;
 
+    fn scaler(address: &str) -> Scaler {
+        Scaler { address: address.to_owned(), tls: false, authentication: None }
+    }
+
     fn object(annotations: Value) -> DynamicObject {
         serde_json::from_value(json!({
             "apiVersion": "http.keda.sh/v1alpha1", "kind": "HTTPScaledObject",
@@ -210,14 +234,14 @@ mod tests {
                 }],
             },
         });
-        assert_eq!(wanted(Which::Object, &object(annotations), "scaler.test:9090"), Ok(Wanted::So(expected)));
+        assert_eq!(wanted(Which::Object, &object(annotations), &scaler("scaler.test:9090")), Ok(Wanted::So(expected)));
     }
 
     #[test]
     fn what_is_not_said_is_left_to_keda() {
         let mut bare = object(json!({}));
         bare.data["spec"] = json!({"scaleTargetRef": {"name": "a", "service": "a", "port": 1}});
-        let Ok(Wanted::So(scaled)) = wanted(Which::Object, &bare, "s:1") else { panic!("none is wanted") };
+        let Ok(Wanted::So(scaled)) = wanted(Which::Object, &bare, &scaler("s:1")) else { panic!("none is wanted") };
         assert_eq!(scaled["spec"]["scaleTargetRef"], json!({"name": "a"}));
         for field in ["minReplicaCount", "maxReplicaCount", "cooldownPeriod", "initialCooldownPeriod"] {
             assert!(scaled["spec"].get(field).is_none(), "{field}");
@@ -226,7 +250,7 @@ mod tests {
 
     #[test]
     fn annotations_orphan_it_or_do_without() {
-        let of = |annotations: Value| wanted(Which::Object, &object(annotations), "s:1");
+        let of = |annotations: Value| wanted(Which::Object, &object(annotations), &scaler("s:1"));
         assert_eq!(of(json!({ORPHAN: "true", SKIP: "true"})), Ok(Wanted::Orphan));
         assert_eq!(of(json!({SKIP: "true"})), Ok(Wanted::None));
         assert!(matches!(of(json!({SKIP: "false"})), Ok(Wanted::So(_))));
@@ -234,7 +258,7 @@ mod tests {
 
     #[test]
     fn an_interceptor_route_has_one_where_it_names_its_target() {
-        let of = |annotations: Value| wanted(Which::Route, &object(annotations), "s:1");
+        let of = |annotations: Value| wanted(Which::Route, &object(annotations), &scaler("s:1"));
         assert_eq!(of(json!({})), Ok(Wanted::None));
         let Ok(Wanted::So(scaled)) = of(json!({SCALE_TARGET: "deployment/web"})) else { panic!("none is wanted") };
         assert_eq!(
@@ -264,5 +288,27 @@ mod tests {
         assert!(!is_of(&scaled("InterceptorRoute", "xkcd"), Which::Object, &owner));
         let left = other_owners(&scaled("HTTPScaledObject", "xkcd"), Which::Object, &owner);
         assert_eq!(left.iter().map(|owner| &*owner.name).collect::<Vec<_>>(), ["other"]);
+    }
+    #[test]
+    fn a_kind_of_the_same_name_in_another_group_owns_nothing_of_ours() {
+        let owner = json!({"apiVersion": "example.com/v1", "kind": "InterceptorRoute", "name": "xkcd", "uid": "u-1"});
+        let metadata = json!({"name": "xkcd", "ownerReferences": [owner]});
+        let scaled = serde_json::from_value::<DynamicObject>(json!({"metadata": metadata})).unwrap();
+        assert!(!is_of(&scaled, Which::Route, &object(json!({}))));
+    }
+
+    #[test]
+    fn one_resource_at_a_time_is_the_controller() {
+        let owner = |group: &str, uid: &str, controller: bool| json!({"apiVersion": format!("{group}/v1"), "kind": "K", "name": "n", "uid": uid, "controller": controller});
+        let left = |owners: Value| {
+            let scaled = json!({"metadata": {"name": "xkcd", "ownerReferences": owners}});
+            let scaled = serde_json::from_value::<DynamicObject>(scaled).unwrap();
+            let left = without_another_controller(&scaled, &object(json!({})));
+            left.map(|left| left.into_iter().map(|owner| owner.uid).collect::<Vec<_>>())
+        };
+        let (own, plain) = (owner(GROUP, "u-1", true), owner(GROUP, "u-3", false));
+        assert_eq!(left(json!([owner(GROUP, "u-2", true), plain])), Some(vec!["u-3".to_owned()]));
+        assert_eq!(left(json!([own, plain])), None);
+        assert_eq!(left(json!([owner("example.com", "u-2", true)])), None, "somebody else's is not ours to take off");
     }
 }

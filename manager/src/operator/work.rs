@@ -1,35 +1,32 @@
-//! The operator's work: looks at each resource when something has changed that concerns it, and writes what is to be written.
+//! The operator's work: looks at each resource when something has changed that concerns it, and has written what is to be written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _};
-use k8s_openapi::jiff::Timestamp;
-use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::DynamicObject;
-use plimsoll_wire::resources::{Workload, cluster};
+use plimsoll_wire::resources::{Kind, Workload, cluster};
 use plimsoll_wire::topic::WorkloadId;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use super::calls::{Calls, Written};
 use super::claims::Claims;
-use super::cluster::{Cluster, News, Touched, resources, scaled_objects};
-use super::plan::{self, Change};
-use super::queue::Queue;
+use super::cluster::{Cluster, News, Touched};
+use super::plan;
+use super::queue::{Outcome, Queue};
 use super::scaled_object::{SCALE_TARGET, Wanted, annotation, wanted};
-use super::verdict::Verdict;
+use super::uses::Uses;
+use super::verdict::{Found, Verdict};
+use super::writers::others;
 use super::{Key, Operator, Which};
 
 /// Resources that are written at once.
 const AT_ONCE: usize = 8;
-/// One call may take this long.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const NOT_FOUND: u16 = 404;
+const BOTH: [Which; 2] = [Which::Route, Which::Object];
 
 /// Keeps everything right for as long as it is polled.
 pub(super) async fn run(operator: &Operator, mut workloads: watch::Receiver<Arc<Vec<Workload>>>) {
@@ -37,13 +34,15 @@ pub(super) async fn run(operator: &Operator, mut workloads: watch::Receiver<Arc<
         operator,
         news: super::cluster::news(&operator.client, operator.namespace.as_deref()),
         cluster: Cluster::default(),
+        uses: Uses::default(),
+        workloads: Arc::default(),
         claims: Claims::default(),
         missing: BTreeMap::new(),
         queue: Queue::default(),
-        applied: BTreeMap::new(),
+        remembered: BTreeMap::new(),
         running: FuturesUnordered::new(),
     };
-    work.take_workloads(&workloads.borrow_and_update().clone());
+    work.take_workloads(workloads.borrow_and_update().clone());
     let mut workloads_end = false;
     loop {
         work.start_what_is_due();
@@ -55,7 +54,7 @@ pub(super) async fn run(operator: &Operator, mut workloads: watch::Receiver<Arc<
             },
             changed = workloads.changed(), if !workloads_end => {
                 workloads_end = changed.is_err();
-                work.take_workloads(&workloads.borrow_and_update().clone());
+                work.take_workloads(workloads.borrow_and_update().clone());
             }
             Some(done) = work.running.next(), if !work.running.is_empty() => work.finish(done),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -67,20 +66,37 @@ struct Work<'a> {
     operator: &'a Operator,
     news: BoxStream<'static, News>,
     cluster: Cluster,
+    uses: Uses,
+    /// Those in use, in the order of their names.
+    workloads: Arc<Vec<Workload>>,
     claims: Claims,
     /// What the bodies of answers lack, of the workloads that lack anything.
     missing: BTreeMap<WorkloadId, Vec<String>>,
     queue: Queue<Key>,
-    /// What has been applied last, by this manager in this term.
-    applied: BTreeMap<Key, Value>,
+    /// Of the resources that are there, and that something has been done for.
+    remembered: BTreeMap<Key, Remembered>,
     running: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+/// What is remembered of a resource, by this manager in this term.
+#[derive(Debug, Default)]
+struct Remembered {
+    /// What was wanted of its ScaledObject when that was applied last.
+    applied: Option<Value>,
+    /// The generation of which its status was made to tell last, and what.
+    said: Option<(Option<i64>, Verdict)>,
+    /// Why it could not be written, where that has been logged and is still so.
+    failed: Option<String>,
+    /// Who else writes it, while somebody undoes what is written.
+    against: BTreeSet<String>,
 }
 
 /// A resource that has been looked at.
 struct Done {
     key: Key,
-    /// What has been applied to its ScaledObject, where something has.
-    applied: Option<Value>,
+    /// What was wanted of its ScaledObject.
+    asked: Option<Value>,
+    written: Written,
     /// What could not be written, and why.
     failed: Option<String>,
 }
@@ -101,50 +117,63 @@ impl Work<'_> {
             }
             Touched::Nothing => {}
             Touched::All => self.all(now),
-            Touched::Resource(which, id) => self.queue.add((which, id), now),
-            Touched::Scaled(id) => {
-                for which in [Which::Route, Which::Object] {
-                    if self.cluster.of(which).get(&id).is_some() {
-                        self.queue.add((which, id.clone()), now);
-                    }
+            Touched::Resource(which, id) => {
+                let key = (which, id.clone());
+                self.uses.set(&key, self.cluster.of(which).get(&id).map(|object| &**object));
+                self.queue.add(key, now);
+                if which == Which::Route {
+                    // Whether the HTTPScaledObject of its name is in use depends on it.
+                    self.of_name(&id, now);
                 }
             }
-            Touched::Service(id) => self.of_service(&id, now),
+            Touched::Scaled(id) => self.of_name(&id, now),
+            Touched::Service(id) => {
+                let users: Vec<Key> = self.uses.of(&id).cloned().collect();
+                users.into_iter().for_each(|key| self.queue.add(key, now));
+            }
         }
     }
 
+    /// Everything may be different, and what is not there any more may have gone without a word.
     fn all(&mut self, now: Instant) {
-        for which in [Which::Route, Which::Object] {
-            let ids = self.cluster.of(which).iter().map(|(id, _)| id.clone());
-            ids.for_each(|id| self.queue.add((which, id), now));
+        let cluster = &self.cluster;
+        let is_there = |(which, id): &Key| cluster.of(*which).get(id).is_some();
+        self.queue.retain(is_there);
+        self.remembered.retain(|key, _| is_there(key));
+        self.uses = Uses::default();
+        for which in BOTH {
+            for (id, object) in self.cluster.of(which).iter() {
+                let key = (which, id.clone());
+                self.uses.set(&key, Some(object));
+                self.queue.add(key, now);
+            }
         }
     }
 
-    /// Services change seldom, so all resources are looked through.
-    fn of_service(&mut self, service: &WorkloadId, now: Instant) {
-        for (which, target) in [(Which::Route, "target"), (Which::Object, "scaleTargetRef")] {
-            let named = |object: &DynamicObject| object.data["spec"][target]["service"] == *service.name;
-            let concerned = self.cluster.of(which).iter();
-            let concerned = concerned.filter(|(id, object)| id.namespace == service.namespace && named(object));
-            concerned.for_each(|(id, _)| self.queue.add((which, id.clone()), now));
+    /// The resources of this name are to be looked at.
+    fn of_name(&mut self, id: &WorkloadId, now: Instant) {
+        for which in BOTH {
+            if self.cluster.of(which).get(id).is_some() {
+                self.queue.add((which, id.clone()), now);
+            }
         }
     }
 
-    fn take_workloads(&mut self, workloads: &[Workload]) {
-        let claims = Claims::of(workloads);
+    fn take_workloads(&mut self, workloads: Arc<Vec<Workload>>) {
+        let claims = Claims::of(&workloads);
         let missing = workloads.iter().map(|workload| (workload.id.clone(), workload.missing_bodies()));
         let missing: BTreeMap<_, _> = missing.filter(|(_, missing)| !missing.is_empty()).collect();
-        let now = Instant::now();
         let lacking = missing.keys().chain(self.missing.keys());
         let lacking = lacking.filter(|id| missing.get(*id) != self.missing.get(*id));
-        for id in claims.differing(&self.claims).chain(lacking) {
-            for which in [Which::Route, Which::Object] {
-                if self.cluster.of(which).get(id).is_some() {
-                    self.queue.add((which, id.clone()), now);
-                }
-            }
-        }
-        (self.claims, self.missing) = (claims, missing);
+        let two = self.cluster.objects.iter().map(|(id, _)| id);
+        let turned = two.filter(|id| {
+            self.cluster.routes.get(id).is_some() && is_of_route(&workloads, id) != is_of_route(&self.workloads, id)
+        });
+        let concerned: BTreeSet<WorkloadId> =
+            claims.differing(&self.claims).chain(lacking).chain(turned).cloned().collect();
+        (self.workloads, self.claims, self.missing) = (workloads, claims, missing);
+        let now = Instant::now();
+        concerned.iter().for_each(|id| self.of_name(id, now));
     }
 
     /// When the next resource can be looked at.
@@ -154,42 +183,83 @@ impl Work<'_> {
 
     fn start_what_is_due(&mut self) {
         while self.running.len() < AT_ONCE && self.cluster.is_complete() {
-            let Some(key) = self.queue.take(Instant::now()) else { return };
+            let now = Instant::now();
+            let Some(key) = self.queue.take(now) else { return };
             let Some(object) = self.cluster.of(key.0).get(&key.1).cloned() else {
                 // It has gone, and its ScaledObject goes with it: it is the owner.
-                self.queue.done(&key, true, Instant::now());
-                self.queue.forget(&key);
-                self.applied.remove(&key);
+                self.queue.done(&key, Outcome::Well, now);
+                self.forget(&key);
                 continue;
             };
-            self.running.push(self.look(key, object));
+            let looking = self.look(key, object, now);
+            self.running.push(looking);
         }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.queue.forget(key);
+        self.remembered.remove(key);
     }
 
     fn finish(&mut self, done: Done) {
-        let Done { key, applied, failed } = done;
-        if let Some(applied) = applied {
-            self.applied.insert(key.clone(), applied);
+        let Done { key, asked, written, failed } = done;
+        let remembered = self.remembered.entry(key.clone()).or_default();
+        let mut outcome = Outcome::Well;
+        if written.applied {
+            if remembered.applied == asked {
+                outcome = Outcome::Repeated;
+            }
+            remembered.applied = asked;
+        }
+        if written.said.is_some() {
+            if remembered.said == written.said {
+                outcome = Outcome::Repeated;
+            }
+            remembered.said = written.said;
         }
         if let Some(why) = &failed {
-            warn!("{} {}: {why}; trying again", key.0.name(), key.1);
+            outcome = Outcome::Failed;
+            if remembered.failed.as_ref() == Some(why) {
+                debug!("{} {}: still: {why}", key.0.name(), key.1);
+            } else {
+                warn!("{} {}: {why}; trying again", key.0.name(), key.1);
+            }
         }
-        self.queue.done(&key, failed.is_none(), Instant::now());
+        remembered.failed = failed;
+        self.queue.done(&key, outcome, Instant::now());
+        if self.cluster.of(key.0).get(&key.1).is_none() {
+            self.forget(&key);
+        }
     }
 
     /// What is to be done for a resource, as things stand now.
-    fn look(&self, key: Key, object: Arc<DynamicObject>) -> BoxFuture<'static, Done> {
+    fn look(&mut self, key: Key, object: Arc<DynamicObject>, now: Instant) -> BoxFuture<'static, Done> {
         let (which, id) = key.clone();
-        let (wanted, verdict) = self.judge(which, &id, &object);
-        let there = self.cluster.scaled.get(&id).map(|there| &**there);
-        let change = wanted.and_then(|wanted| plan::change(which, &object, &wanted, there, self.applied.get(&key)));
+        let (wanted, mut verdict) = self.judge(which, &id, &object);
+        let there = self.cluster.scaled.get(&id);
+        let remembered = self.remembered.entry(key.clone()).or_default();
+        if self.queue.is_contested(&key, now) {
+            for written in there.map(|there| &there.object).into_iter().chain([&object]) {
+                remembered.against.extend(others(written).map(str::to_owned));
+            }
+            verdict = verdict.contested(&remembered.against);
+        } else {
+            remembered.against.clear();
+        }
+        let mut change = None;
+        if let Some(wanted) = &wanted {
+            if !self.cluster.no_scaled_objects {
+                change = plan::change(which, &object, wanted, there, remembered.applied.as_ref());
+            } else if matches!(wanted, Wanted::So(_)) {
+                verdict = Verdict::without_keda();
+            }
+        }
+        let asked = wanted.and_then(Wanted::so);
         let calls = Calls { client: self.operator.client.clone(), id };
         Box::pin(async move {
-            let mut done = Done { key, applied: None, failed: None };
-            if let Err(why) = calls.carry_out(which, &object, change, verdict, &mut done.applied).await {
-                done.failed = Some(why);
-            }
-            done
+            let mut written = Written::default();
+            let failed = calls.carry_out(which, &object, change, verdict, &mut written).await.err();
+            Done { key, asked, written, failed }
         })
     }
 
@@ -199,22 +269,23 @@ impl Work<'_> {
             Ok(good) => good,
             Err(what) => return (None, Verdict::invalid(what)),
         };
-        let wanted = match wanted(which, object, &self.operator.scaler_address) {
+        let wanted = match wanted(which, object, &self.operator.scaler) {
             Ok(wanted) => wanted,
             Err(what) => return (None, Verdict::invalid(what)),
         };
-        let route = self.cluster.routes.get(id);
         if which == Which::Object
-            && let Some(route) = route
+            && let Some(route) = self.route_in_use(id)
         {
-            // The InterceptorRoute of its name is in use; the ScaledObject is that one's where it wants one.
+            // The ScaledObject is the InterceptorRoute's where that wants one.
             let wanted = Some(wanted).filter(|_| annotation(route, SCALE_TARGET).is_none());
             let message = "the InterceptorRoute of the same name is used for its requests".to_owned();
             return (wanted, Verdict { ready: true, reason: "Reconciled", message });
         }
-        let target = &good.workload.target;
-        let service = WorkloadId::new(id.namespace.clone(), target.service.clone());
-        let service = self.cluster.services.get(&service);
+        let service = |name: &str| self.cluster.services.get(&WorkloadId::new(id.namespace.clone(), name));
+        let workload = &good.workload;
+        let target = Found { backend: &workload.target, service: service(&workload.target.service) };
+        let fallback = workload.cold_start.fallback.as_ref();
+        let fallback = fallback.map(|backend| Found { backend, service: service(&backend.service) });
         let missing = self.missing.get(id).map_or(&[][..], Vec::as_slice);
         let well = match (&wanted, which) {
             (Wanted::So(_), _) => "ScaledObject created and configured",
@@ -222,83 +293,19 @@ impl Work<'_> {
             (Wanted::None, Which::Object) => "it has no ScaledObject, as its annotation says",
             (Wanted::None, Which::Route) => "it is in use",
         };
-        (Some(wanted), Verdict::of_usable(target, service, self.claims.get(id), missing, well))
+        (Some(wanted), Verdict::of_usable(target, fallback, self.claims.get(id), missing, well))
+    }
+
+    /// The InterceptorRoute of this name where it is the one in use: a good one, or one whose last good version still is.
+    fn route_in_use(&self, id: &WorkloadId) -> Option<&DynamicObject> {
+        let route = self.cluster.routes.get(id)?;
+        let in_use = cluster::read(Kind::InterceptorRoute, route).is_ok() || is_of_route(&self.workloads, id);
+        in_use.then_some(&**route)
     }
 }
 
-/// Calls for one resource.
-struct Calls {
-    client: Client,
-    id: WorkloadId,
-}
-
-impl Calls {
-    /// Writes all that is to be written; `applied` is what the ScaledObject got.
-    ///
-    /// # Errors
-    /// The first thing that could not be written, and why.
-    async fn carry_out(
-        &self,
-        which: Which,
-        object: &DynamicObject,
-        change: Option<Change>,
-        verdict: Verdict,
-        applied: &mut Option<Value>,
-    ) -> Result<(), String> {
-        let resource =
-            Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.id.namespace, &resources(which));
-        if let Some(finalizers) = plan::finalizers(object) {
-            let patch = Patch::Merge(&finalizers);
-            answered(resource.patch(&self.id.name, &PatchParams::default(), &patch)).await?;
-            info!("{} {}: took the add-on's finalizer off", which.name(), self.id);
-        }
-        if object.metadata.deletion_timestamp.is_some() {
-            return Ok(());
-        }
-        let changed = match &change {
-            Some(change) => self.change(change).await,
-            None => Ok(()),
-        };
-        let verdict = match &changed {
-            Ok(()) => verdict,
-            Err(why) => Verdict::failed(why),
-        };
-        if let (Ok(()), Some(Change::Apply(value))) = (&changed, change) {
-            *applied = Some(value);
-        }
-        if let Some(status) = plan::status(which, object, &verdict, Timestamp::now()) {
-            let patch = Patch::Apply(&status);
-            answered(resource.patch_status(&self.id.name, &plan::applying(), &patch)).await?;
-            debug!("{} {}: {}: {}", which.name(), self.id, verdict.reason, verdict.message);
-        }
-        changed
-    }
-
-    async fn change(&self, change: &Change) -> Result<(), String> {
-        let scaled = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.id.namespace, &scaled_objects());
-        let name = &self.id.name;
-        match change {
-            Change::Apply(value) => answered(scaled.patch(name, &plan::applying(), &Patch::Apply(value))).await,
-            Change::Merge(value) => answered(scaled.patch(name, &PatchParams::default(), &Patch::Merge(value))).await,
-            Change::Delete { uid } => {
-                let this_one = Preconditions { uid: uid.clone(), resource_version: None };
-                answered(scaled.delete(name, &DeleteParams::default().preconditions(this_one))).await
-            }
-        }
-    }
-}
-
-/// An answer in time. What is not there any more needs no change; for a definition that is not installed that is said.
-async fn answered<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<(), String> {
-    match timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(kube::Error::Api(status)))
-            if status.code == NOT_FOUND && status.details.as_ref().is_some_and(|details| !details.name.is_empty()) =>
-        {
-            Ok(())
-        }
-        Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
-    }
+/// Whether the workload of this name comes from an InterceptorRoute; they are in the order of their names.
+fn is_of_route(workloads: &[Workload], id: &WorkloadId) -> bool {
+    let found = workloads.binary_search_by(|workload| workload.id.cmp(id));
+    found.is_ok_and(|at| workloads[at].kind == Kind::InterceptorRoute)
 }

@@ -6,14 +6,12 @@ use std::time::Duration;
 use kube::core::DynamicObject;
 use plimsoll_wire::go_duration;
 use plimsoll_wire::resources::cluster::{Good, read};
-use plimsoll_wire::resources::{Kind, Port};
+use plimsoll_wire::resources::{ADD_ON_FINALIZER, Kind, Port};
 use serde_json::Value;
 
 use super::judge::{Id, id};
 use super::report::{Finding, Level};
 
-/// The add-on's finalizer.
-const FINALIZER: &str = "httpscaledobject.http.keda.sh";
 /// The granularity at which a bucket's sum is a rate per second.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -182,7 +180,7 @@ fn fallback(one: &Read<'_>, good: &Good, services: &BTreeMap<Id, &Value>) -> Opt
 fn old_fields(one: &Read<'_>) -> Vec<Finding> {
     let mut all = Vec::new();
     let mut finalizers = one.object.metadata.finalizers.iter().flatten();
-    if finalizers.any(|name| name == FINALIZER) {
+    if finalizers.any(|name| name == ADD_ON_FINALIZER) {
         let plimsoll = "the finalizer is taken off, since the ScaledObject goes with its owner";
         let add_on = "its operator has to run when this is deleted";
         all.push(one.finding(Level::Note, "metadata.finalizers", add_on, plimsoll, ""));
