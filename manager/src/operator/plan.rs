@@ -178,7 +178,7 @@ mod tests {
         tls["spec"]["triggers"][0]["metadata"] = json!({"enableTLS": "true"});
         let plain = json!({"pollingInterval": 15, "triggers": [{"type": "external-push", "metadata": {}}]});
         let plain = Wanted::So(scaled(plain));
-        let Wanted::So(asked) = &plain else { unreachable!("it is one") };
+        let Wanted::So(asked) = &plain else { panic!("it is one") };
         let changed_back = change(Which::Object, &resource(), &plain, Some(&known(tls)), Some(asked));
         assert_eq!(changed_back, Some(Change::Apply { first: None, value: asked.clone() }), "TLS is not asked for");
         let more =

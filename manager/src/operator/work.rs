@@ -243,6 +243,10 @@ impl Work<'_> {
                 remembered.against.extend(others(written).map(str::to_owned));
             }
             verdict = verdict.contested(&remembered.against);
+            // Each contest once.
+            if remembered.said.as_ref().is_none_or(|(_, said)| said.reason != verdict.reason) {
+                warn!("{} {id}: {}", which.name(), verdict.message);
+            }
         } else {
             remembered.against.clear();
         }
