@@ -8,7 +8,7 @@ use kube::api::{Api, ApiResource};
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Client, ResourceExt as _};
-use plimsoll_wire::kubernetes::{Change, Heard, Kept, follow};
+use plimsoll_wire::kubernetes::{Change, Kept, follow, of_namespace};
 use plimsoll_wire::topic::WorkloadId;
 
 use super::Which;
@@ -73,30 +73,19 @@ pub(super) fn news(client: &Client, namespace: Option<&str>) -> BoxStream<'stati
             None => Api::all_with(client.clone(), &resource),
         }
     };
-    let services: Api<v1::Service> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
     let resource = |which: Which, what| {
         let heard = follow(dynamic(resources(which)), Config::default(), what);
-        heard.map(move |heard| News::Resource(which, event(heard))).boxed()
+        heard.map(move |heard| News::Resource(which, heard.event())).boxed()
     };
     let scaled = follow(dynamic(scaled_objects()), Config::default(), "ScaledObjects");
-    let services = follow(services, Config::default(), "Services");
+    let services = follow(of_namespace::<v1::Service>(client.clone(), namespace), Config::default(), "Services");
     futures::stream::select_all([
         resource(Which::Route, "InterceptorRoutes (for their conditions)"),
         resource(Which::Object, "HTTPScaledObjects (for their conditions)"),
-        scaled.map(|heard| News::Scaled(event(heard))).boxed(),
-        services.filter_map(|heard| async { event(heard).map(News::Service) }).boxed(),
+        scaled.map(|heard| News::Scaled(heard.event())).boxed(),
+        services.filter_map(|heard| async { heard.event().map(News::Service) }).boxed(),
     ])
     .boxed()
-}
-
-fn event<O>(heard: Heard<O>) -> Option<Event<O>> {
-    match heard {
-        Heard::Event(event) => Some(event),
-        Heard::NoSuchKind => None,
-    }
 }
 
 impl Cluster {
