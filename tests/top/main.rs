@@ -112,7 +112,9 @@ async fn shows_the_other_views(terminal: &mut Terminal) -> Result<()> {
     terminal.shows("collectors", collectors).await?;
     terminal.types("\t")?;
     terminal.shows("moves", |screen| screen.contains("Nothing is on its way.")).await?;
+    // A key at the very moment of a new size is only read with the next one.
     terminal.types("1")?;
+    terminal.shows("the list again", |screen| screen.contains("default/busy")).await?;
     Ok(())
 }
 
