@@ -28,7 +28,7 @@ test: tools ## run all tests, against real servers
 test-compose: tools ## run deploy/compose on a Docker engine of its own (as root; 5 minutes)
 	tests/compose/run
 
-test-fleet: tools build ## 5,000 topics on eight collectors that join, stop, die and freeze (10 minutes, on a machine of its own)
+test-fleet: tools build ## 5,000 topics on eight collectors that join, stop, die and freeze (2 minutes after the build, on a machine of its own)
 	PLIMSOLL_TEST_PROGRAM="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/plimsoll" \
 		cargo test --workspace --locked --test fleet -- --ignored --nocapture
 
