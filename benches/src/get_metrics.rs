@@ -57,13 +57,16 @@ fn object(name: &str) -> ScaledObjectRef {
     }
 }
 
-/// Opens the streams, which say nothing while nothing changes.
+/// Opens the streams, and takes what each says first: the client's HTTP/2 ends a connection with thousands of messages that nobody
+/// takes. They say nothing more while nothing changes.
 async fn open(channel: &Channel, workloads: usize) -> Result<Vec<Streaming<IsActiveResponse>>> {
     let one = |at: usize| {
         let mut client = ExternalScalerClient::new(channel.clone());
         async move {
             let opened = client.stream_is_active(object(&format!("w-{}", at % workloads))).await;
-            anyhow::Ok(opened.with_context(|| format!("stream {at}"))?.into_inner())
+            let mut stream = opened.with_context(|| format!("stream {at}"))?.into_inner();
+            stream.message().await.with_context(|| format!("the first message of stream {at}"))?;
+            anyhow::Ok(stream)
         }
     };
     futures::stream::iter(0..STREAMS).map(one).buffer_unordered(OPENING).try_collect().await
