@@ -19,7 +19,7 @@ export function checks(model) {
   const lost = fleet.collectors.filter((one) => ['lost', 'silent', 'lagging'].includes(one.state));
   const missing = fleet.interceptors.filter((one) => !one.live);
   let unknown = 0;
-  for (const row of model.rows.values()) unknown += row.known ? 0 : 1;
+  for (const row of model.rows.values()) unknown += row.state === 'unknown' ? 1 : 0;
   const list = [];
   list.push(['Store', fleet.storeAway ? 'bad' : 'well', fleet.storeAway ? `Away: ${fleet.storeAway}. The plan in force stays; nothing can be changed.` : 'Answers.']);
   list.push(['Leader', fleet.leader ? 'well' : 'bad', fleet.leader ? `${fleet.leader}${fleet.leading ? ', which answers here.' : '.'}` : 'Nobody leads: nothing is planned, and no collector is replaced.']);

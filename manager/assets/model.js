@@ -81,11 +81,12 @@ export class Model extends EventTarget {
   }
 
   #values(row, [, flags, inFlight, held, concurrency, rate, wanted]) {
-    Object.assign(row, { inFlight, held, concurrency, rate, wanted });
     row.known = (flags & KNOWN) !== 0;
     row.active = (flags & ACTIVE) !== 0;
-    row.zeroUnknown = (flags & ZERO_UNKNOWN) !== 0;
-    row.heard = (flags & HEARD) !== 0;
+    // A zero while an interceptor is missing is no zero: KEDA is not told it either.
+    const zeroCounts = (flags & ZERO_UNKNOWN) === 0;
+    const said = (value) => ((flags & HEARD) !== 0 && (value || zeroCounts) ? value : null);
+    Object.assign(row, { inFlight: said(inFlight), held: said(held), concurrency: said(concurrency), rate: said(rate), wanted: said(wanted) });
     row.state = stateOf(row);
     if (row.spark) this.extend(row);
   }
@@ -121,7 +122,7 @@ export class Model extends EventTarget {
 
 /** How a workload is, in one word; the order is the order of a sort. */
 export function stateOf(row) {
-  if (!row.known) return 'unknown';
+  if (!row.known || (!row.active && row.inFlight === null)) return 'unknown';
   if (row.held > 0) return 'held';
   return row.active ? 'active' : 'idle';
 }

@@ -134,9 +134,9 @@ export function workload(model, place, key) {
     text(state, row.state);
     attribute(state, 'class', { unknown: 'state bad', held: 'state half', active: 'state on', idle: 'state' }[row.state]);
     const values = [count(row.inFlight), count(row.held), mean(row.concurrency), mean(row.rate), count(row.wanted)];
-    figures.forEach(([, value], i) => text(value, row.heard ? values[i] : '–'));
+    figures.forEach(([, value], i) => text(value, values[i]));
     const now = model.now();
-    const newest = { unixMs: now, known: row.known, inFlight: row.inFlight, held: row.held, concurrency: row.concurrency, requestRate: row.rate };
+    const newest = { unixMs: now, known: row.known && row.inFlight !== null, inFlight: row.inFlight, held: row.held, concurrency: row.concurrency, requestRate: row.rate };
     const drawn = [...points.filter((point) => point.unixMs > now - HOUR_MS), newest];
     flight.update(drawn, now);
     rate.update(drawn, now);

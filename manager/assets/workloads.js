@@ -76,17 +76,16 @@ function row() {
   return {
     element,
     update(now) {
-      const heard = now.heard;
       text(namespace, `${now.namespace}/`);
       text(name, now.name);
       attribute(link, 'href', `#/workloads/${now.key}`);
       attribute(title, 'title', now.key);
       text(state, now.state);
       attribute(state, 'class', LOOKS[now.state]);
-      number(cells.inFlight, heard ? now.inFlight : null);
-      number(cells.held, heard ? now.held : null);
-      conc(mean(heard ? now.concurrency : null), now.concurrencyTarget);
-      rate(mean(heard ? now.rate : null), now.rateTarget);
+      number(cells.inFlight, now.inFlight);
+      number(cells.held, now.held);
+      conc(mean(now.concurrency), now.concurrencyTarget);
+      rate(mean(now.rate), now.rateTarget);
       cells.conc.classList.toggle('zero', !now.concurrency);
       cells.rate.classList.toggle('zero', !now.rate);
       number(cells.wanted, now.wanted);
@@ -134,7 +133,7 @@ function figures() {
     update(rows) {
       const sum = { active: 0, inFlight: 0, held: 0, rate: 0, unknown: 0 };
       for (const one of rows) {
-        sum.unknown += one.known ? 0 : 1;
+        sum.unknown += one.state === 'unknown' ? 1 : 0;
         sum.active += one.active ? 1 : 0;
         sum.inFlight += one.inFlight;
         sum.held += one.held;
