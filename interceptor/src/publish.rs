@@ -22,12 +22,16 @@ use tracing::{debug, info, warn};
 mod health;
 mod metrics;
 mod outbox;
+mod pacing;
 
 pub use metrics::Metrics;
+pub use outbox::BATCH;
+pub use pacing::{limit, pause};
 
 use crate::ledger::{Identity, Ledger};
 use health::Health;
 use outbox::{Batch, Budget, Outbox, Outcome, Vouch};
+use pacing::Pacing;
 
 /// A shorter tick would have no time for the log to answer; and none at all would be no tick.
 const MIN_TICK: Duration = Duration::from_millis(10);
@@ -66,6 +70,7 @@ pub struct Publisher {
     log: Arc<dyn EventLog>,
     metrics: Metrics,
     outbox: Outbox,
+    pacing: Pacing<Batch>,
     /// Each append is a task of its own. All end with the publisher.
     tasks: JoinSet<Returned>,
     heartbeat_under_way: bool,
@@ -98,11 +103,12 @@ impl Publisher {
         };
         let identity = Identity { interceptor: config.name.clone(), incarnation: config.incarnation, tick_us };
         Self {
+            outbox: Outbox::new(identity, budget),
+            pacing: Pacing::new(pacing::limit(config.tick)),
             config,
             ledger,
             log,
             metrics,
-            outbox: Outbox::new(identity, budget),
             tasks: JoinSet::new(),
             heartbeat_under_way: false,
             heartbeat_next: None,
@@ -135,8 +141,9 @@ impl Publisher {
     }
 
     /// Waits for one thing to happen and does what follows from it. Wake-ups come first; while frames are due, one
-    /// batch of them is handed out in each step, so that a wake-up never waits for more than that.
+    /// batch of them is cut in each step, so that a wake-up never waits for more than that.
     async fn step(&mut self, ticks: &mut Interval) {
+        let due = self.pacing.due();
         tokio::select! {
             biased;
             () = self.ledger.woken() => self.outbox.wake(self.ledger.take_woken()),
@@ -144,8 +151,14 @@ impl Publisher {
             _ = ticks.tick() => self.tick(),
             // Lets the appends begin, where there is but one thread for all of it.
             () = tokio::task::yield_now(), if self.outbox.has_batch() => {}
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
-        if let Some(batch) = self.outbox.next_batch() {
+        match self.outbox.next_batch() {
+            Some(batch) if batch.wake => self.append_frames(batch),
+            Some(batch) => self.pacing.push(batch),
+            None => {}
+        }
+        if let Some(batch) = self.pacing.pop() {
             self.append_frames(batch);
         }
         self.append_heartbeat();
@@ -155,6 +168,7 @@ impl Publisher {
         let (watermark_us, woken) = self.ledger.watermark();
         let round = self.outbox.round();
         self.outbox.tick(watermark_us, woken);
+        self.pacing.tick();
         self.tell_round(round);
         self.health.tick(self.outbox.undelivered());
         self.metrics.busy_workloads.set(gauge(self.outbox.busy()));
@@ -333,6 +347,7 @@ impl Publisher {
     async fn leave(mut self, ticks: &mut Interval) {
         let frames_until = Instant::now() + LAST_FRAMES;
         self.outbox.lift_budget();
+        self.pacing.lift();
         self.tick();
         ticks.reset();
         while !self.outbox.is_delivered() {

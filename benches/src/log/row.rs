@@ -6,20 +6,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures::future::join_all;
 use parking_lot::Mutex;
+use plimsoll_interceptor::publish::{BATCH, limit, pause};
 use plimsoll_wire::frame::Frame;
 use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
 use plimsoll_wire::log::{Append, EventLog, Pace, StartAt, Subscription, Topic};
 use plimsoll_wire::topic::INTERCEPTORS;
 use prost::Message as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::figures::{Latencies, cpu_by_thread, cpu_time, resident_mib, shares};
 
 /// From frame to frame of a topic, as the interceptor has it.
 const TICK: Duration = Duration::from_secs(1);
-/// Frames of one call, as the interceptor has it.
-const BATCH: usize = 256;
 /// How a line begins that says what of the broker has worked.
 pub const BROKER: &str = "the broker's CPU";
 /// From activation to activation.
@@ -183,12 +182,15 @@ fn frame(number: usize, start: Instant) -> Vec<u8> {
     frame.encode_to_vec()
 }
 
-/// A frame into each topic at every tick, in batches that are all under way at once, as the interceptor does.
+/// A frame into each topic at every tick, in batches that begin one after the other and wait for none, as the interceptor does.
 async fn write(log: Arc<KafkaLog>, topics: Vec<Topic>, start: Instant, written: Arc<Mutex<Written>>) {
     let mut ticks = interval(TICK);
     loop {
-        ticks.tick().await;
-        let batches = topics.chunks(BATCH).map(async |batch| {
+        let tick = ticks.tick().await;
+        let count = topics.len().div_ceil(BATCH);
+        let step = pause(count, limit(TICK));
+        let batches = topics.chunks(BATCH).zip(0..).map(async |(batch, turn)| {
+            sleep_until(tick + step * turn).await;
             let records = batch.iter().enumerate();
             let records = records
                 .map(|(number, topic)| Append { topic: topic.clone(), payload: frame(number, start).into() })

@@ -28,7 +28,7 @@ pub(in crate::publish) use budget::Budget;
 
 /// Frames handed out at a time: few enough that a wake-up never waits for the cutting of more than these (some 50 us),
 /// and that one topic in trouble delays the acknowledgement of few others; enough to make good batches.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 
 /// Undelivered topics that a heartbeat names at most. Where there are more the watermark stands still, which says less
 /// of the other topics and keeps the heartbeat (some 250 KB then at most) inside what brokers take.
