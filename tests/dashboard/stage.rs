@@ -99,6 +99,7 @@ impl Stage {
             "kill the manager" => self.line.kill_manager(0)?,
             "start the manager" => self.line.restart_manager(0).await?,
             "kill a collector" => self.line.kill_collector("collector-1")?,
+            "kill an interceptor" => self.line.interceptors[1].program.kill()?,
             _ => bail!("nobody knows how to do that"),
         }
         Ok(())

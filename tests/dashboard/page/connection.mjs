@@ -40,8 +40,20 @@ async function lost({ page }) {
   await until('two are left', async () => /2 of 2 ready/.test(await page.locator('main').textContent()));
 }
 
+async function missing({ page }) {
+  await page.goto(`${BASE}/#/workloads`);
+  const quiet = (column) => page.locator('.list tbody tr', { has: page.locator('a[href="#/workloads/default/quiet-00"]') }).locator(`td.c-${column}`);
+  await until('it is known to be idle', async () => (await quiet('inFlight').textContent()) === '0');
+  await ask('kill an interceptor');
+  // It may have had requests that nobody has heard of, until its time is over.
+  await until('nobody knows', async () => (await quiet('inFlight').textContent()) === '–' && (await quiet('held').textContent()) === '–');
+  check(/unknown/.test(await page.locator('.list tbody tr', { has: page.locator('a[href="#/workloads/default/quiet-00"]') }).textContent()), 'it is called unknown, not idle');
+  await until('it is known to be idle once more', async () => (await quiet('inFlight').textContent()) === '0');
+}
+
 export const connection = [
   ['health', health],
   ['the manager dies and comes back', dies],
   ['a collector dies', lost],
+  ['an interceptor is missing', missing],
 ];
