@@ -21,7 +21,8 @@ pub struct Index<R> {
     arena: Arena,
     /// The node of the host that matches every host.
     catch_all: Option<At>,
-    has_wildcards: bool,
+    /// In bytes, what the longest wildcard has after its `*.`; none where there is no wildcard.
+    longest_wildcard: Option<usize>,
     /// The names that routes ask for in requests' headers.
     names: Box<[HeaderName]>,
     routes: Box<[R]>,
@@ -31,8 +32,8 @@ impl<R> Index<R> {
     /// An index of these workloads; the value beside each is what [`Index::find`] gives for it.
     pub fn new<'a>(workloads: impl IntoIterator<Item = (&'a Workload, R)>) -> Self {
         let (workloads, routes): (Vec<&Workload>, Vec<R>) = workloads.into_iter().unzip();
-        let build::Built { arena, catch_all, has_wildcards, names } = build::build(workloads.into_iter());
-        Self { arena, catch_all, has_wildcards, names, routes: routes.into() }
+        let build::Built { arena, catch_all, longest_wildcard, names } = build::build(workloads.into_iter());
+        Self { arena, catch_all, longest_wildcard, names, routes: routes.into() }
     }
 
     /// The route of a request to this host (see [`host`]) and path (without the query).
@@ -42,10 +43,13 @@ impl<R> Index<R> {
         if let Some(found) = of_key(EXACT, host) {
             return Some(found);
         }
-        if self.has_wildcards {
+        if let Some(longest) = self.longest_wildcard {
             let mut rest = host;
             while let Some((_, suffix)) = rest.split_once('.') {
-                if let Some(found) = of_key(WILDCARD, suffix) {
+                // A client may send as many labels as a head has room for, and each look-up reads all that is left of them.
+                if suffix.len() <= longest
+                    && let Some(found) = of_key(WILDCARD, suffix)
+                {
                     return Some(found);
                 }
                 rest = suffix;

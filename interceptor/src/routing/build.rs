@@ -19,7 +19,8 @@ pub(super) struct Built {
     pub(super) arena: Arena,
     /// The node of the host that matches every host.
     pub(super) catch_all: Option<At>,
-    pub(super) has_wildcards: bool,
+    /// In bytes, what the longest wildcard has after its `*.`; none where there is no wildcard.
+    pub(super) longest_wildcard: Option<usize>,
     /// The names that routes ask for in requests' headers.
     pub(super) names: Box<[HeaderName]>,
 }
@@ -97,7 +98,8 @@ pub(super) fn build<'a>(workloads: impl Iterator<Item = &'a Workload>) -> Built 
     }
     // Stable: equal ones stay in the order of their rules.
     entries.sort_by(Entry::order);
-    let has_wildcards = entries.iter().any(|entry| matches!(entry.host, Host::Wildcard(_)));
+    let suffix = |entry: &Entry<'a>| if let Host::Wildcard(suffix) = entry.host { Some(suffix.len()) } else { None };
+    let longest_wildcard = entries.iter().filter_map(suffix).max();
     let mut catch_all = None;
     for of_host in entries.chunk_by(|a, b| a.host == b.host) {
         match of_host[0].host {
@@ -106,7 +108,7 @@ pub(super) fn build<'a>(workloads: impl Iterator<Item = &'a Workload>) -> Built 
             Host::CatchAll => catch_all = Some(writer.node(of_host)),
         }
     }
-    writer.built(catch_all, has_wildcards)
+    writer.built(catch_all, longest_wildcard)
 }
 
 #[derive(Debug, Default)]
@@ -207,9 +209,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn built(self, catch_all: Option<At>, has_wildcards: bool) -> Built {
+    fn built(self, catch_all: Option<At>, longest_wildcard: Option<usize>) -> Built {
         let Self { bytes, blocks, names, .. } = self;
-        Built { arena: Arena::new(bytes, &blocks), catch_all, has_wildcards, names: names.into() }
+        Built { arena: Arena::new(bytes, &blocks), catch_all, longest_wildcard, names: names.into() }
     }
 }
 

@@ -57,6 +57,21 @@ fn the_more_exact_host_wins() {
     }
 }
 
+/// A head has room for 64 KiB of them. Looking up what is left after each of them would read 2 GiB.
+#[test]
+fn a_host_of_very_many_labels_takes_no_longer_than_its_length() {
+    let wild = [workload("wild", vec![rule(&["*.example.com"], &["/"], &[])], None)];
+    let index = Index::new(wild.iter().map(|workload| (workload, ())));
+    let labels = ".".repeat(65_536);
+    let began = tokio::time::Instant::now();
+    for _ in 0..5 {
+        assert!(index.find(&labels, "/", &HeaderMap::new()).is_none());
+        assert!(index.find(&format!("{labels}example.com"), "/", &HeaderMap::new()).is_some());
+    }
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+}
+
 #[test]
 fn a_path_matches_whole_segments_and_the_longest_wins() {
     let all = [
