@@ -159,7 +159,11 @@ async fn carry_out(mut tables: Tables, mut orders: mpsc::Receiver<Order>) {
                 // Whoever wanted it is shutting down.
                 let _nobody_waits = reply.send(change);
             }
-            Some(Order::Free(table)) => replaced.keep(table),
+            Some(Order::Free(table)) => {
+                replaced.keep(table);
+                // Where changes follow closely on each other, orders leave no pause to look in.
+                replaced.free_unused();
+            }
             None => return,
         }
     }
@@ -266,6 +270,29 @@ mod tests {
         assert!(*in_force.borrow(), "a change of routes is no reason to be sent nobody");
         shutdown.cancel();
         following.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replaced_tables_do_not_pile_up_while_changes_leave_no_pause() {
+        let (current, mut tables) = tables();
+        tables.begin(workloads(&["a"])).await;
+        let (ledger, metrics) = tables.told();
+        let (orders, given) = mpsc::channel(ORDERS);
+        let making = tokio::spawn(carry_out(tables, given));
+        let began = tokio::time::Instant::now();
+        let mut replaced = Vec::new();
+        for _ in 0..100 {
+            let (reply, made) = oneshot::channel();
+            orders.send(Order::Make(workloads(&["a"]), reply)).await.unwrap();
+            let before = made.await.unwrap().publish(&current, &ledger, &metrics).await;
+            replaced.push(Arc::downgrade(&before));
+            orders.send(Order::Free(before)).await.unwrap();
+        }
+        assert_eq!(tokio::time::Instant::now(), began, "there was no pause");
+        let there = replaced.iter().filter(|table| table.strong_count() > 0).count();
+        assert!(there <= 1, "{there} of them: the last one alone is on its way");
+        drop(orders);
+        making.await.unwrap();
     }
 
     #[tokio::test]
