@@ -6,9 +6,11 @@
 //! the `Outbox`; here it is carried out. Nothing waits for the log but the task of the append itself, so a stuck append
 //! holds up no other.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use plimsoll_wire::frame::interceptor_record::Record;
 use plimsoll_wire::frame::{Activation, Heartbeat, InterceptorRecord};
 use plimsoll_wire::log::{Append, EventLog, LogError, Topic, TopicSpec};
@@ -283,8 +285,8 @@ impl Publisher {
                     failed => debug!("could not create the topic {INTERCEPTORS}: {failed:?}"),
                 }
             }
-            // A panic in the log's client. Its frames would count as under way for ever, so the publisher must not go
-            // on.
+            // Not in an append of the log's client: what was under way would count so for ever, so the publisher must not
+            // go on.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Cancelled, which only the end of the publisher does.
             Err(_) => {}
@@ -369,7 +371,7 @@ impl Publisher {
             }
             loop {
                 let last = self.heartbeat(vouch.clone(), true);
-                if self.log.append(vec![last]).await.iter().all(Result::is_ok) {
+                if append(&*self.log, vec![last]).await.iter().all(Result::is_ok) {
                     break;
                 }
                 tokio::time::sleep(LAST_HEARTBEAT_RETRY).await;
@@ -385,11 +387,14 @@ impl Publisher {
 /// Appends; the outcome of each record, whatever the log does.
 async fn append(log: &dyn EventLog, records: Vec<Append>) -> Vec<Result<(), LogError>> {
     let count = records.len();
-    let silent = || {
-        Err(LogError::Unavailable { log: "its brokers".into(), reason: format!("no answer within {APPEND_TIMEOUT:?}") })
+    // The panic hook says what panicked, and where. The newest totals follow, as after any other failure.
+    let appended = AssertUnwindSafe(log.append(records)).catch_unwind();
+    let (mut results, reason) = match tokio::time::timeout(APPEND_TIMEOUT, appended).await {
+        Ok(Ok(results)) => (results, "no word of this record".to_owned()),
+        Ok(Err(_)) => (Vec::new(), "its client panicked".to_owned()),
+        Err(_) => (Vec::new(), format!("no answer within {APPEND_TIMEOUT:?}")),
     };
-    let mut results = tokio::time::timeout(APPEND_TIMEOUT, log.append(records)).await.unwrap_or_default();
-    results.resize_with(count, silent);
+    results.resize_with(count, || Err(LogError::Unavailable { log: "its brokers".into(), reason: reason.clone() }));
     results
 }
 

@@ -158,6 +158,21 @@ async fn after_an_outage_the_newest_totals_and_a_heartbeat_are_there_within_a_ti
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_in_the_logs_client_costs_no_more_than_what_it_was_at() {
+    let running = Running::start(&[INTERCEPTORS, CART]).await;
+    let _request = running.admit("cart");
+    no_time().await;
+    running.log.go_mad();
+    sleep(3 * TICK).await;
+    running.log.come_back();
+    sleep(2 * TICK).await;
+    let newest = running.log.taken(CART).pop().unwrap();
+    assert!(newest.at.elapsed() < TICK && newest.frame().in_flight() == 1, "{newest:?}");
+    assert_eq!(running.last_heartbeat().undelivered, Vec::<String>::new());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_never_answers_takes_no_memory() {
     let running = Running::start(&[INTERCEPTORS, CART, TILL]).await;
     for topic in [INTERCEPTORS, CART, TILL] {

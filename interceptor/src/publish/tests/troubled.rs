@@ -25,6 +25,8 @@ pub(super) struct Troubled {
 struct Trouble {
     /// Every append fails after this long.
     away: Option<Duration>,
+    /// Every append panics.
+    mad: bool,
     /// An append with a record for one of these does not return.
     stuck: HashSet<String>,
 }
@@ -65,6 +67,10 @@ impl Troubled {
 
     pub(super) fn go_away(&self, fail_after: Duration) {
         self.trouble.send_modify(|trouble| trouble.away = Some(fail_after));
+    }
+
+    pub(super) fn go_mad(&self) {
+        self.trouble.send_modify(|trouble| trouble.mad = true);
     }
 
     pub(super) fn stick(&self, topic: &str) {
@@ -118,6 +124,7 @@ impl EventLog for Troubled {
             under_way.0 += records.len();
             under_way.1 = under_way.1.max(under_way.0);
         }
+        assert!(!self.trouble.borrow().mad, "a test wants this");
         let away = self.trouble.borrow().away;
         if let Some(fail_after) = away {
             tokio::time::sleep(fail_after).await;
