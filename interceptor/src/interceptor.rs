@@ -14,6 +14,7 @@ use plimsoll_wire::log::EventLog;
 use plimsoll_wire::resources::Workload;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -69,6 +70,9 @@ pub enum Error {
     /// A proxying thread has ended by itself; its log line says why.
     #[error("a proxying thread ended by itself")]
     ThreadEnded,
+    /// A part that the proxying threads can't do without has panicked; the panic's own line says which.
+    #[error("a part of the interceptor ended by itself: the panic before this line says which")]
+    PartEnded,
 }
 
 /// An interceptor whose listeners are bound. Clients wait until it serves.
@@ -196,7 +200,8 @@ impl Interceptor {
     /// finish for the drain timeout at most, and publishes its last totals. Dropping the future ends everything at once.
     ///
     /// # Errors
-    /// Where traces can't be sent as the settings say, the proxying threads can't be started, or one ends by itself.
+    /// Where traces can't be sent as the settings say, the proxying threads can't be started, or one of them or another part ends
+    /// by itself.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Self {
             config,
@@ -233,13 +238,13 @@ impl Interceptor {
         let threads = threads::start(&proxy, count, &shared).map_err(Error::Threads)?;
         drop(proxy);
 
-        let tasks = TaskTracker::new();
+        let (tasks, lost) = (TaskTracker::new(), CancellationToken::new());
         let (serving, publishing) = (CancellationToken::new(), CancellationToken::new());
         let _end_when_dropped = (serving.clone().drop_guard(), publishing.clone().drop_guard());
-        let published = tasks.spawn(publisher.run(publishing.clone()));
+        let published = start_part(&tasks, &lost, publisher.run(publishing.clone()));
         let probe_timeout = config.probe_endpoints.then_some(config.connect_timeout);
-        tasks.spawn(endpoints.clone().keep(probe_timeout, serving.clone()));
-        tasks.spawn(routes.follow(resources, serving.clone()));
+        start_part(&tasks, &lost, endpoints.clone().keep(probe_timeout, serving.clone()));
+        start_part(&tasks, &lost, routes.follow(resources, serving.clone()));
         tasks.spawn(upstream_tls.follow(metrics.upstream_tls_problems.clone(), serving.clone()));
         if let Some(certificates) = certificates {
             tasks.spawn(certificates.follow(serving.clone()));
@@ -257,7 +262,7 @@ impl Interceptor {
             settings: Arc::new(shown(&config)),
             scraping: Arc::new(Semaphore::new(1)),
         };
-        tasks.spawn(admin::serve(admin, pages, serving.clone()));
+        start_part(&tasks, &lost, admin::serve(admin, pages, serving.clone()));
         tasks.close();
         let (version, name) = (env!("CARGO_PKG_VERSION"), &config.interceptor_name);
         info!(version, name, %proxy_addr, ?proxy_tls_addr, %admin_addr, threads = count, routes = workloads, "the interceptor serves");
@@ -265,6 +270,7 @@ impl Interceptor {
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             () = any_ended(&threads) => Err(Error::ThreadEnded),
+            () = lost.cancelled() => Err(Error::PartEnded),
         };
         stops.leaving.store(true, Ordering::Relaxed);
         ready.store(false, Ordering::Release);
@@ -293,6 +299,20 @@ fn offer_tls(config: &Config, metrics: &Metrics) -> Result<((std::net::TcpListen
     let address = config.tls.proxy_tls_listen;
     let refused = |source| Error::Listen { address, setting: "--proxy-tls-listen", source };
     Ok(((listener::bind(address).map_err(refused)?, door), certificates))
+}
+
+/// Runs a part that must not end before it is told to. Should it, by a panic, `lost` is cancelled: without it clients would be
+/// served on while nobody hears of their load, by old routes, or with no probe answered.
+fn start_part(
+    tasks: &TaskTracker,
+    lost: &CancellationToken,
+    part: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let end = lost.clone().drop_guard();
+    tasks.spawn(async move {
+        let _end = end;
+        part.await;
+    })
 }
 
 async fn any_ended(threads: &[Thread]) {

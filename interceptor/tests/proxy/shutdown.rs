@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use plimsoll_interceptor::Error;
 use plimsoll_wire::frame::interceptor_record::Record;
 use plimsoll_wire::frame::{Frame, InterceptorRecord};
 use plimsoll_wire::log::memory::MemoryLog;
-use plimsoll_wire::log::{EventLog as _, Pace, StartAt, Topic, TopicSpec};
+use plimsoll_wire::log::{Append, EventLog, LogError, Pace, StartAt, Subscription, Topic, TopicSpec};
 use plimsoll_wire::topic::INTERCEPTORS;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -161,6 +163,37 @@ async fn dropping_it_ends_everything() {
     let (proxy, admin) = (scene.proxy, scene.admin);
     until(async || TcpStream::connect(proxy).await.is_err(), "the proxy's port is free").await;
     until(async || TcpStream::connect(admin).await.is_err(), "the admin's port is free").await;
+}
+
+/// A log without topics, whose client does not survive making one.
+#[derive(Debug)]
+struct Deadly;
+
+#[async_trait]
+impl EventLog for Deadly {
+    async fn append(&self, records: Vec<Append>) -> Vec<Result<(), LogError>> {
+        records.iter().map(|record| Err(LogError::UnknownTopic { topic: record.topic.to_string() })).collect()
+    }
+    fn subscribe(&self, _: Pace) -> Result<Subscription, LogError> {
+        Err(LogError::UnknownTopic { topic: INTERCEPTORS.to_owned() })
+    }
+    async fn create_topics(&self, topics: &[TopicSpec]) -> Vec<Result<bool, LogError>> {
+        assert!(topics.is_empty(), "a test wants this");
+        Vec::new()
+    }
+    async fn delete_topics(&self, _: &[Topic]) -> Vec<Result<bool, LogError>> {
+        Vec::new()
+    }
+    async fn list_topics(&self) -> Result<Vec<String>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn it_ends_with_an_error_where_it_can_publish_no_more() {
+    let scene = Scene::on(Arc::new(Deadly), |_, _| {}).await;
+    let served = tokio::time::timeout(SOON, scene.served).await.expect("it ends by itself").unwrap();
+    assert!(matches!(served, Err(Error::PartEnded)), "{served:?}");
 }
 
 #[tokio::test]
