@@ -34,6 +34,9 @@ use crate::server::tls::{Certificates, Door, TlsError};
 use crate::server::worker::Settings;
 use crate::upstream::tls::Trust;
 
+/// One attempt of a probe, where attempts to connect have no limit. A first packet that is lost is sent again within it.
+const LONGEST_PROBE: Duration = Duration::from_secs(2);
+
 /// What an interceptor stands on.
 #[derive(Debug)]
 pub struct Parts {
@@ -242,7 +245,7 @@ impl Interceptor {
         let (serving, publishing) = (CancellationToken::new(), CancellationToken::new());
         let _end_when_dropped = (serving.clone().drop_guard(), publishing.clone().drop_guard());
         let published = start_part(&tasks, &lost, publisher.run(publishing.clone()));
-        let probe_timeout = config.probe_endpoints.then_some(config.connect_timeout);
+        let probe_timeout = config.probe_endpoints.then(|| limited(config.connect_timeout));
         start_part(&tasks, &lost, endpoints.clone().keep(probe_timeout, serving.clone()));
         start_part(&tasks, &lost, routes.follow(resources, serving.clone()));
         tasks.spawn(upstream_tls.follow(metrics.upstream_tls_problems.clone(), serving.clone()));
@@ -299,6 +302,12 @@ fn offer_tls(config: &Config, metrics: &Metrics) -> Result<((std::net::TcpListen
     let address = config.tls.proxy_tls_listen;
     let refused = |source| Error::Listen { address, setting: "--proxy-tls-listen", source };
     Ok(((listener::bind(address).map_err(refused)?, door), certificates))
+}
+
+/// How long one attempt of a probe may take: as long as one to connect, which zero leaves without a limit. A probe must have one, or an
+/// address where nobody answers would have one of its places for minutes.
+fn limited(connect_timeout: Duration) -> Duration {
+    if connect_timeout.is_zero() { LONGEST_PROBE } else { connect_timeout }
 }
 
 /// Runs a part that must not end before it is told to. Should it, by a panic, `lost` is cancelled: without it clients would be

@@ -268,6 +268,16 @@ async fn a_starting_endpoint_gets_requests_as_soon_as_it_accepts_connections() {
 }
 
 #[tokio::test]
+async fn starting_endpoints_are_probed_also_where_connecting_has_no_limit() {
+    let scene = Scene::with(|config, _| config.connect_timeout = Duration::ZERO).await;
+    let upstream = Upstream::start().await;
+    scene.endpoints.set_with_states(&app(), vec![(upstream.address, State::Starting)]);
+    let mut client = scene.client().await;
+    client.send(GET).await;
+    assert_eq!(client.response().await.status, 200);
+}
+
+#[tokio::test]
 async fn nothing_is_probed_where_the_operator_does_not_want_it() {
     let scene = Scene::with(|config, _| config.probe_endpoints = false).await;
     let upstream = Upstream::start().await;
