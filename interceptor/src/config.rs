@@ -8,10 +8,11 @@ mod tests;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::{ArgAction, Args, Parser as _};
 use plimsoll_wire::go_duration;
 use serde::Serialize;
@@ -41,7 +42,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
 
     /// This interceptor's name, different from every other one's that is up; the host's name and the process id if unsaid.
-    #[arg(long, env = "PLIMSOLL_INTERCEPTOR_NAME", value_name = "NAME", default_value = kept(default_name()), hide_default_value = true)]
+    #[arg(long, env = "PLIMSOLL_INTERCEPTOR_NAME", value_name = "NAME", value_parser = NonEmptyStringValueParser::new(),
+          default_value = kept(default_name()), hide_default_value = true)]
     pub interceptor_name: String,
 
     /// Threads that proxy; as many as there are cores if unsaid.
@@ -153,11 +155,11 @@ pub struct Config {
     pub upstream_max_streams: u32,
 
     /// A client that has begun a request must have sent its head within this time, or is cut off.
-    #[arg(long, env = "PLIMSOLL_HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "10s")]
+    #[arg(long, env = "PLIMSOLL_HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = some_time, default_value = "10s")]
     pub header_read_timeout: Duration,
 
     /// A client's connection without a request is closed after this long.
-    #[arg(long, env = "PLIMSOLL_CLIENT_IDLE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "180s")]
+    #[arg(long, env = "PLIMSOLL_CLIENT_IDLE_TIMEOUT", value_name = "DURATION", value_parser = some_time, default_value = "180s")]
     pub client_idle_timeout: Duration,
 
     /// The longest head of a request, in bytes (then 431).
@@ -210,7 +212,7 @@ pub struct Config {
     pub forwarded: bool,
 
     /// Requests at once on one HTTP/2 connection of a client.
-    #[arg(long, env = "PLIMSOLL_MAX_STREAMS", value_name = "N", default_value = "250")]
+    #[arg(long, env = "PLIMSOLL_MAX_STREAMS", value_name = "N", default_value = "250", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_streams: u32,
 
     /// Whether each request is written to standard output when it has ended (KEDA_HTTP_LOG_REQUESTS=true: json).
@@ -254,8 +256,8 @@ pub struct Config {
     #[arg(long, env = "PLIMSOLL_OTLP_HEADERS", value_name = "HEADERS", hide_env_values = true)]
     pub otlp_headers: Option<Secret>,
 
-    /// How often a busy workload's totals are published.
-    #[arg(long, env = "PLIMSOLL_TICK", value_name = "DURATION", value_parser = go_duration::parse, default_value = "1s")]
+    /// How often a busy workload's totals are published: from 10ms to 2s.
+    #[arg(long, env = "PLIMSOLL_TICK", value_name = "DURATION", value_parser = tick, default_value = "1s")]
     pub tick: Duration,
 
     /// Totals published in a second at most; 0 is no limit. With more busy workloads than that, those that change least are
@@ -312,6 +314,21 @@ const MIN_HEADER_BYTES: u32 = 8192;
 fn header_bytes(text: &str) -> Result<u32, String> {
     let bytes: u32 = text.parse().map_err(|error| format!("{error}"))?;
     if bytes < MIN_HEADER_BYTES { Err(format!("at least {MIN_HEADER_BYTES} bytes")) } else { Ok(bytes) }
+}
+
+/// Some time: with none at all nobody would be in time.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    let time = go_duration::parse(text).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("write a time over 0s: it can't be left without a limit".to_owned()) } else { Ok(time) }
+}
+
+/// An append has to come back within a tick; and each tick has a heartbeat, which collectors miss after 3 s.
+const TICKS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(2);
+
+fn tick(text: &str) -> Result<Duration, String> {
+    let tick = go_duration::parse(text).map_err(|error| error.to_string())?;
+    let refused = || "write 10ms to 2s: an interceptor that is not heard of for 3s is taken for missing".to_owned();
+    if TICKS.contains(&tick) { Ok(tick) } else { Err(refused()) }
 }
 
 /// The first of the add-on's variables that is set and not empty, or else the default.

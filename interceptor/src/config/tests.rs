@@ -29,6 +29,25 @@ fn a_bad_value_is_refused_with_its_flag() {
 }
 
 #[test]
+fn settings_with_which_nobody_would_be_served_or_heard_of_are_refused() {
+    for [flag, value] in [
+        ["--max-streams", "0"],
+        ["--header-read-timeout", "0s"],
+        ["--client-idle-timeout", "0"],
+        ["--tls-handshake-timeout", "0s"],
+        ["--interceptor-name", ""],
+        ["--tick", "9ms"],
+        ["--tick", "2001ms"],
+    ] {
+        let error = parse(&[flag, value]).unwrap_err().to_string();
+        assert!(error.contains(flag), "{error}");
+    }
+    for tick in ["10ms", "2s"] {
+        assert!(parse(&["--tick", tick]).is_ok(), "{tick}");
+    }
+}
+
+#[test]
 fn a_secret_setting_is_not_shown() {
     let config = parse(&["--otlp-headers", "authorization=hunter2"]).unwrap();
     assert_eq!(shown(&config)["otlp-headers"], "***");

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use plimsoll_wire::go_duration;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion, version};
 use serde::{Serialize, Serializer};
 
 use super::TlsError;
-use crate::config::{addon, on_port, or_addon};
+use crate::config::{addon, on_port, or_addon, some_time};
 
 /// TLS to clients. It is on where `--tls-cert` or `--tls-cert-dirs` is given.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -61,7 +60,7 @@ pub struct TlsConfig {
     pub tls_client_auth: ClientAuth,
 
     /// A client must have finished its TLS handshake within this time, or is cut off.
-    #[arg(long, env = "PLIMSOLL_TLS_HANDSHAKE_TIMEOUT", value_name = "DURATION", value_parser = go_duration::parse, default_value = "10s")]
+    #[arg(long, env = "PLIMSOLL_TLS_HANDSHAKE_TIMEOUT", value_name = "DURATION", value_parser = some_time, default_value = "10s")]
     pub tls_handshake_timeout: Duration,
 
     /// TLS handshakes at once. Over it, new connections wait in the system's queue until one is done.
