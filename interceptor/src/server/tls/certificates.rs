@@ -1,6 +1,6 @@
 //! The certificates in force, and how they follow their files.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,6 +204,9 @@ fn look(config: &TlsConfig, provider: &CryptoProvider, known: &mut Vec<Known>, p
             }
         }
     }
+    // The pair that is named may lie in one of the folders too, and a folder in another one.
+    let mut seen = HashSet::new();
+    places.retain(|place| seen.insert(place.clone()));
     for place in places {
         let old = before.remove(&place);
         match read_pair(&place, old.as_ref(), provider) {
@@ -293,4 +296,27 @@ fn server_config(
     // Early data may be replayed by whoever has seen it: a request must not come twice.
     server.max_early_data_size = 0;
     Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_that_is_named_and_lies_in_a_folder_too_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let cert = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let mut config = crate::config::Config::from_environment().unwrap().tls;
+        let paths = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        std::fs::write(&paths.0, cert.pem()).unwrap();
+        std::fs::write(&paths.1, pair.serialize_pem()).unwrap();
+        (config.tls_cert, config.tls_key) = (Some(paths.0), Some(paths.1));
+        config.tls_cert_dirs = vec![folder.path().to_owned()];
+        let (mut known, mut problems) = (Vec::new(), BTreeSet::new());
+        for _ in 0..2 {
+            look(&config, &config.provider(), &mut known, &mut problems);
+            assert_eq!((known.len(), problems.len()), (1, 0), "{problems:?}");
+        }
+    }
 }
