@@ -29,11 +29,13 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let format = Format::asked(accept);
     let failed = |what: String| (StatusCode::INTERNAL_SERVER_ERROR, what).into_response();
-    let Ok(_one_at_a_time) = admin.scraping.clone().acquire_owned().await else {
+    let Ok(one_at_a_time) = admin.scraping.clone().acquire_owned().await else {
         return failed("the interceptor is stopping\n".to_owned());
     };
     // Tens of thousands of series take their time; the runtime's threads have other work.
     let page = tokio::task::spawn_blocking(move || {
+        // To its end, whether anybody still waits for it or not.
+        let _one_at_a_time = one_at_a_time;
         write_page(&admin.registry.read(), &admin.metrics, &admin.ledger, &admin.endpoints, format)
     });
     match page.await {
@@ -105,4 +107,50 @@ pub(super) async fn endpoints(State(admin): State<Admin>) -> Json<Vec<Value>> {
 
 pub(super) async fn config(State(admin): State<Admin>) -> Json<Value> {
     Json(admin.settings.as_ref().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use futures::FutureExt as _;
+    use tokio::sync::{Semaphore, watch};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::endpoints::Endpoints;
+    use crate::ledger::{Clock, Ledger};
+    use crate::metrics::Metrics;
+    use crate::routes::Tables;
+
+    fn admin() -> Admin {
+        let (ledger, endpoints, metrics) = (Ledger::new(Clock::start()), Endpoints::new(), Arc::<Metrics>::default());
+        let config = Config::from_environment().unwrap();
+        let table = Tables::new(config, ledger.clone(), endpoints.clone(), metrics.clone()).current();
+        Admin {
+            ready: Arc::new(AtomicBool::new(true)),
+            in_force: watch::channel(true).1,
+            registry: Arc::default(),
+            metrics,
+            ledger,
+            endpoints,
+            table,
+            settings: Arc::default(),
+            scraping: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_metrics_whose_client_hangs_up_takes_its_turn_to_the_end() {
+        let admin = admin();
+        let (hung_up, turns) = {
+            let _takes_its_time = admin.registry.write();
+            let asked = metrics(State(admin.clone()), HeaderMap::new()).now_or_never();
+            (asked.is_none(), admin.scraping.available_permits())
+        };
+        assert_eq!((hung_up, turns), (true, 0));
+        let next = tokio::time::timeout(std::time::Duration::from_secs(30), admin.scraping.acquire());
+        assert!(next.await.is_ok(), "the next one has its turn then");
+    }
 }
