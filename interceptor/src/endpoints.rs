@@ -5,7 +5,7 @@
 //!   ones, `line` says who is next.
 //! * `keeper` lets ejected endpoints return and probes starting ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
@@ -52,8 +52,28 @@ pub enum State {
 /// The addresses of each workload. Whoever knows them writes them; the proxy reads. A cheap clone.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
-    workloads: Arc<Mutex<HashMap<WorkloadId, Arc<EndpointSet>>>>,
+    sets: Arc<Mutex<Sets>>,
     common: Arc<Common>,
+}
+
+#[derive(Debug, Default)]
+struct Sets {
+    of: HashMap<WorkloadId, Arc<EndpointSet>>,
+    /// Those that were removed while somebody still held them, as routes do for a moment. They go when nobody does.
+    removed: HashSet<WorkloadId>,
+}
+
+impl Sets {
+    fn sweep(&mut self) {
+        let Self { of, removed } = self;
+        removed.retain(|workload| {
+            let held = of.get(workload).is_some_and(|set| Arc::strong_count(set) > 1);
+            if !held {
+                of.remove(workload);
+            }
+            held
+        });
+    }
 }
 
 /// What all workloads' endpoints share.
@@ -135,30 +155,31 @@ impl Endpoints {
 
     /// The workload has no endpoint any more, and nobody keeps it up.
     pub fn remove(&self, workload: &WorkloadId) {
-        let mut workloads = self.workloads.lock();
-        if let Some(set) = workloads.get(workload) {
+        let mut sets = self.sets.lock();
+        if let Some(set) = sets.of.get(workload) {
             set.update(Vec::new());
             // While a route holds it, a later `set` must reach the very same one.
-            if Arc::strong_count(set) == 1 {
-                workloads.remove(workload);
-            }
+            sets.removed.insert(workload.clone());
         }
+        sets.sweep();
     }
 
     /// All workloads' endpoints, in the order of their names: for those who look.
     pub(crate) fn all(&self) -> Vec<(WorkloadId, Arc<EndpointSet>)> {
-        let workloads = self.workloads.lock();
-        let mut all: Vec<_> = workloads.iter().map(|(workload, set)| (workload.clone(), set.clone())).collect();
+        let mut sets = self.sets.lock();
+        sets.sweep();
+        let mut all: Vec<_> = sets.of.iter().map(|(workload, set)| (workload.clone(), set.clone())).collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }
 
     /// The workload's endpoints, now and later.
     pub(crate) fn of(&self, workload: &WorkloadId) -> Arc<EndpointSet> {
-        let mut workloads = self.workloads.lock();
-        match workloads.get(workload) {
+        let mut sets = self.sets.lock();
+        sets.removed.remove(workload);
+        match sets.of.get(workload) {
             Some(set) => set.clone(),
-            None => workloads.entry(workload.clone()).or_insert_with(|| EndpointSet::new(self.common.clone())).clone(),
+            None => sets.of.entry(workload.clone()).or_insert_with(|| EndpointSet::new(self.common.clone())).clone(),
         }
     }
 
@@ -186,6 +207,21 @@ mod tests {
         assert_eq!(held.now().len(), 1);
         drop(held);
         all.remove(&id);
-        assert!(all.workloads.lock().is_empty());
+        assert!(all.sets.lock().of.is_empty());
+    }
+
+    #[test]
+    fn a_workload_that_is_removed_before_its_route_goes_with_it_unless_it_comes_back() {
+        let (all, id) = (Endpoints::new(), WorkloadId::new("default", "a"));
+        for comes_back in [true, false] {
+            let route = all.of(&id);
+            all.remove(&id);
+            assert_eq!(all.all().len(), 1, "its route holds it");
+            if comes_back {
+                all.set(&id, vec![([127, 0, 0, 1], 1).into()]);
+            }
+            drop(route);
+            assert_eq!(all.all().len(), usize::from(comes_back));
+        }
     }
 }
