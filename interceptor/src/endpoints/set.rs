@@ -189,8 +189,9 @@ impl EndpointSet {
 
     /// Nobody can say where the workload's requests go.
     pub(super) fn set_unresolvable(&self) {
-        self.update(Vec::new());
+        // First: a request that finds no endpoint must see that waiting for one is in vain.
         self.unresolvable.store(true, Ordering::Relaxed);
+        self.know(Vec::new());
     }
 
     /// Whether waiting for an endpoint is in vain.
@@ -201,6 +202,10 @@ impl EndpointSet {
     /// The workload's addresses are these from now on.
     pub(super) fn update(&self, known: Vec<(SocketAddr, State)>) {
         self.unresolvable.store(false, Ordering::Relaxed);
+        self.know(known);
+    }
+
+    fn know(&self, known: Vec<(SocketAddr, State)>) {
         let mut core = self.core.lock();
         if core.members.update(known, &self.home, Instant::now()) {
             self.changed(core);

@@ -143,6 +143,21 @@ async fn a_session_that_waits_for_its_endpoint_lets_others_pass() {
     assert_eq!((&mut waiting).now_or_never().expect("a place").address(), address(2));
 }
 
+/// Whoever resolves endpoints says so again with each change that it hears of.
+#[test]
+fn what_can_not_be_resolved_is_never_waited_for_while_that_is_said_again() {
+    let set = set();
+    set.set_unresolvable();
+    std::thread::scope(|scope| {
+        let saying = scope.spawn(|| (0..100_000).for_each(|_| set.set_unresolvable()));
+        while !saying.is_finished() {
+            assert!(set.is_unresolvable());
+        }
+    });
+    ready(&set, 1);
+    assert!(!set.is_unresolvable());
+}
+
 /// A failing endpoint, as the requests there see it.
 fn fail(set: &Arc<EndpointSet>, port: u16, times: u32) {
     for _ in 0..times {
