@@ -92,6 +92,15 @@ fn a_path_matches_whole_segments_and_the_longest_wins() {
     }
 }
 
+/// 1,024 bytes are the longest path that a resource may have.
+#[test]
+fn the_deepest_path_there_can_be_is_found() {
+    let deep = "/a".repeat(512);
+    let all = [workload("deep", vec![rule(&["h"], &[deep.as_str()], &[])], None)];
+    assert_eq!(found(&all, "h", &"/a".repeat(32_000), &[]).as_deref(), Some("deep"));
+    assert_eq!(found(&all, "h", &"/a".repeat(511), &[]), None);
+}
+
 #[test]
 fn a_header_missed_on_the_longest_path_falls_back_to_the_shorter() {
     let all = [

@@ -9,6 +9,8 @@ use crate::go_duration;
 /// DNS' longest name and label, in bytes (RFC 1035).
 const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
+/// The longest path, in bytes: that of Kubernetes' Gateway API. What looks paths up goes as deep into its stack as they have segments.
+const PATH_MAX: usize = 1024;
 
 /// A duration, where there is one.
 pub(super) fn duration(field: &str, text: Option<&str>) -> Result<Option<Duration>, Invalid> {
@@ -143,6 +145,10 @@ fn path(field: String, text: &str) -> Result<String, Invalid> {
         let remedy = "write a path such as /api, percent-encoded, without query";
         return Err(Invalid::value(field, text, remedy));
     }
+    if text.len() > PATH_MAX {
+        let what = format!("its {} bytes are too many", text.len());
+        return Err(Invalid { field, what, remedy: format!("keep to {PATH_MAX}: a prefix suffices") });
+    }
     Ok(format!("/{}", text.trim_matches('/')))
 }
 
@@ -197,6 +203,13 @@ mod tests {
         for bad in ["", "/a b", "/a?b", "/a#b", "/ä", "/a\n"] {
             assert!(path("p".to_owned(), bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_path_is_no_deeper_than_a_stack_bears() {
+        assert!(path("p".to_owned(), &"/a".repeat(512)).is_ok());
+        let error = path("p".to_owned(), &"/a".repeat(5_000)).expect_err("too deep").to_string();
+        assert!(error.starts_with("p: its 10000 bytes are too many; keep to 1024"), "{error}");
     }
 
     #[test]
