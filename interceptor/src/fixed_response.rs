@@ -1,6 +1,7 @@
 //! Answers that resources give themselves, ready to be sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
@@ -68,18 +69,11 @@ impl FixedResponse {
         let body = match &said.body {
             FixedBody::Inline(text) => Body::Same(Text::new("", text)),
             FixedBody::ConfigMap(from) => {
-                let texts = from.texts.as_deref();
+                let none = Arc::default();
+                let texts = from.texts.as_ref().unwrap_or(&none);
                 match &from.key {
-                    Some(key) => Body::Same(
-                        texts.and_then(|texts| texts.get(key)).map_or_else(Text::default, |text| Text::new(key, text)),
-                    ),
-                    None => Body::ByPath(
-                        texts
-                            .into_iter()
-                            .flatten()
-                            .map(|(key, text)| (key.as_str().into(), Text::new(key, text)))
-                            .collect(),
-                    ),
+                    Some(key) => Body::Same(Text::of(texts, key)),
+                    None => Body::ByPath(texts.keys().map(|key| (key.as_str().into(), Text::of(texts, key))).collect()),
                 }
             }
         };
@@ -128,6 +122,25 @@ impl Text {
     fn new(key: &str, text: &str) -> Self {
         let content_type = by_extension(key).or_else(|| by_content(text)).map(HeaderValue::from_static);
         Self { bytes: Bytes::copy_from_slice(text.as_bytes()), content_type }
+    }
+
+    /// A ConfigMap's text of this key; nothing where it has none.
+    fn of(texts: &Arc<BTreeMap<String, String>>, key: &str) -> Self {
+        let Some(text) = texts.get(key) else { return Self::default() };
+        let content_type = by_extension(key).or_else(|| by_content(text)).map(HeaderValue::from_static);
+        Self { bytes: Bytes::from_owner(Shared { texts: texts.clone(), key: key.into() }), content_type }
+    }
+}
+
+/// One text of a ConfigMap, where it is. Up to a mebibyte may be the page of every route of a namespace.
+struct Shared {
+    texts: Arc<BTreeMap<String, String>>,
+    key: Box<str>,
+}
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.texts.get(&*self.key).map(String::as_bytes).unwrap_or_default()
     }
 }
 
@@ -194,6 +207,23 @@ mod tests {
             assert_eq!(asked(path).key(), key);
         }
         assert_eq!(Asked { path: None, head_only: false }.key(), "index.html");
+    }
+
+    #[test]
+    fn all_answers_from_a_config_map_share_its_texts() {
+        let texts = Arc::new(BTreeMap::from([("a.html".to_owned(), "x".repeat(1 << 20))]));
+        let answer = |key: Option<&str>| {
+            let (name, key) = ("pages".to_owned(), key.map(str::to_owned));
+            let body = FixedBody::ConfigMap(resources::ConfigMapBody { name, key, texts: Some(texts.clone()) });
+            FixedResponse::new(&resources::FixedResponse { status: 503, headers: vec![], body })
+        };
+        for answer in [answer(Some("a.html")), answer(None)] {
+            let bytes = match &answer.body {
+                Body::Same(text) => &text.bytes,
+                Body::ByPath(by_path) => &by_path["a.html"].bytes,
+            };
+            assert_eq!((bytes.as_ptr(), bytes.len()), (texts["a.html"].as_ptr(), 1 << 20));
+        }
     }
 
     #[test]
