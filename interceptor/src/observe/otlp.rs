@@ -28,6 +28,10 @@ use crate::upstream::Stream;
 const TRACES_PATH: &str = "/v1/traces";
 /// One attempt to connect; the whole of a batch has the exporter's own time (`OTEL_EXPORTER_OTLP_TIMEOUT`).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where a batch by gRPC has no answer after this long, the connection is asked whether it is alive, and has so long to answer: within
+/// the exporter's own time (10 s). One that is dead without a word, as when its host is gone, would get every batch for minutes.
+const PING_AFTER: Duration = Duration::from_secs(5);
+const PING_ANSWER: Duration = Duration::from_secs(3);
 /// What a batch has over HTTP at most; the exporter's own time is shorter, unless somebody made it longer.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -82,7 +86,8 @@ fn by_grpc(url: Uri, way: Way, given: HeaderMap) -> Result<SpanExporter, String>
     // Whether TLS is spoken is the way's business. tonic would speak it once more, or refuse to, where it reads https.
     let address = format!("http://{}", url.authority().map_or("", |authority| authority.as_str()));
     let channel = Endpoint::from_shared(address).map_err(|error| error.to_string())?;
-    let channel = channel.origin(url).connect_with_connector_lazy(way);
+    let channel = channel.origin(url).http2_keep_alive_interval(PING_AFTER).keep_alive_timeout(PING_ANSWER);
+    let channel = channel.connect_with_connector_lazy(way);
     let builder = SpanExporter::builder().with_tonic().with_channel(channel);
     builder.with_metadata(MetadataMap::from_headers(given)).build().map_err(|error| error.to_string())
 }

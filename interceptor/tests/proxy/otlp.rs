@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::Trac
 use plimsoll_interceptor::{Config, OtlpProtocol, Secret};
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
@@ -138,6 +138,28 @@ async fn a_collector_that_is_not_trusted_gets_nothing_until_its_authority_is() {
         };
         until_within(Duration::from_secs(30), sent, "it is trusted now").await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_to_the_collector_that_is_dead_without_a_word_is_given_up() {
+    let collector = collector(None).await;
+    let (address, way) = (collector.address, TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+    let endpoint = format!("http://{}", way.local_addr().unwrap());
+    tokio::spawn(async move {
+        let _dead = way.accept().await.unwrap();
+        while let Ok((mut client, _)) = way.accept().await {
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(address).await.unwrap();
+                let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let scene = scene(endpoint, OtlpProtocol::Grpc, |_| {}).await;
+    let sent = async || {
+        assert_eq!(scene.get("/").await.status, 200);
+        scene.metric("interceptor_spans_total").await > Some(0)
+    };
+    until_within(Duration::from_secs(60), sent, "spans go another way").await;
 }
 
 #[tokio::test]
