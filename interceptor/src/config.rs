@@ -102,12 +102,13 @@ pub struct Config {
     pub cold_start_header: bool,
 
     /// Idle connections to endpoints kept for reuse, all endpoints together.
-    #[arg(long, env = "PLIMSOLL_MAX_IDLE_CONNS", value_name = "N", default_value = or_addon(&["KEDA_HTTP_MAX_IDLE_CONNS"], "1000"))]
+    #[arg(long, env = "PLIMSOLL_MAX_IDLE_CONNS", value_name = "N",
+          default_value = unless_zero(or_addon(&["KEDA_HTTP_MAX_IDLE_CONNS"], "1000"), "1000000"))]
     pub max_idle_conns: usize,
 
     /// Idle connections kept for reuse for each endpoint.
     #[arg(long, env = "PLIMSOLL_MAX_IDLE_CONNS_PER_HOST", value_name = "N",
-          default_value = or_addon(&["KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST"], "200"))]
+          default_value = unless_zero(or_addon(&["KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST"], "200"), "2"))]
     pub max_idle_conns_per_host: usize,
 
     /// An idle connection to an endpoint is closed after this long.
@@ -334,6 +335,12 @@ fn tick(text: &str) -> Result<Duration, String> {
 /// The first of the add-on's variables that is set and not empty, or else the default.
 pub(crate) fn or_addon(names: &[&str], default: &'static str) -> &'static str {
     addon(names).map_or(default, kept)
+}
+
+/// What the add-on means by a number of idle connections. To the transport of Go's `net/http` zero is no bound over all hosts (here more
+/// than there are files for) and two for one host, where our flags keep none.
+fn unless_zero(said: &'static str, zero: &'static str) -> &'static str {
+    if said == "0" { zero } else { said }
 }
 
 /// The add-on logs requests or does not.

@@ -22,6 +22,14 @@ fn the_defaults_are_the_addons() {
 }
 
 #[test]
+fn a_zero_of_the_addons_is_no_end_to_connections_that_are_reused() {
+    assert_eq!(["0", "20"].map(|said| unless_zero(said, "2")), ["2", "20"]);
+    // Our own flags mean what they say.
+    let config = parse(&["--max-idle-conns", "0", "--max-idle-conns-per-host", "0"]).unwrap();
+    assert_eq!((config.max_idle_conns, config.max_idle_conns_per_host), (0, 0));
+}
+
+#[test]
 fn a_bad_value_is_refused_with_its_flag() {
     let error = parse(&["--connect-timeout", "soon"]).unwrap_err().to_string();
     assert!(error.contains("--connect-timeout") && error.contains("soon"), "{error}");
