@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::{Backend, HeaderRule, Invalid, Port, WINDOW_BORDERS};
+use super::{Backend, HeaderRule, Invalid, Port, Rule, WINDOW_BORDERS};
 use crate::go_duration;
 
 /// DNS' longest name and label, in bytes (RFC 1035).
@@ -11,6 +11,10 @@ const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 /// The longest path, in bytes: that of Kubernetes' Gateway API. What looks paths up goes as deep into its stack as they have segments.
 const PATH_MAX: usize = 1024;
+/// The most combinations of a host, a path and what is asked of headers in the rules of a resource; see [`combinations`].
+const COMBINATIONS_MAX: usize = 20_000;
+/// So many bytes of a header's value weigh as much as a combination.
+const VALUE_BYTES: usize = 64;
 
 /// A duration, where there is one.
 pub(super) fn duration(field: &str, text: Option<&str>) -> Result<Option<Duration>, Invalid> {
@@ -150,6 +154,25 @@ fn path(field: String, text: &str) -> Result<String, Invalid> {
         return Err(Invalid { field, what, remedy: format!("keep to {PATH_MAX}: a prefix suffices") });
     }
     Ok(format!("/{}", text.trim_matches('/')))
+}
+
+/// That rules have no more combinations than a table of routes bears. It has each host of a rule with each of its paths, and what is asked
+/// of headers with each of those: of ten thousand hosts and as many paths, a small resource, it would take more memory than there is.
+pub(super) fn combinations<'a>(field: &str, rules: impl Iterator<Item = &'a Rule>) -> Result<(), Invalid> {
+    let of_header = |header: &HeaderRule| 1 + header.value.as_ref().map_or(0, String::len) / VALUE_BYTES;
+    let of_rule = |rule: &Rule| {
+        let headers: usize = rule.headers.iter().map(of_header).sum();
+        rule.hosts.len().saturating_mul(rule.paths.len()).saturating_mul(1 + headers)
+    };
+    let count = rules.map(of_rule).fold(0, usize::saturating_add);
+    if count <= COMBINATIONS_MAX {
+        return Ok(());
+    }
+    Err(Invalid {
+        field: field.to_owned(),
+        what: format!("its {count} combinations of hosts, paths and headers are too many"),
+        remedy: format!("keep to {COMBINATIONS_MAX}, by wildcard hosts, shorter paths, or more resources"),
+    })
 }
 
 /// A rule on a header.

@@ -168,7 +168,7 @@ impl HttpScaledObjectSpec {
     pub fn workload(&self, metadata: &Metadata) -> Result<Workload, Invalid> {
         let target = &self.scale_target_ref;
         let port_name = target.port_name.as_deref();
-        Ok(Workload {
+        let workload = Workload {
             id: metadata.id()?,
             kind: Kind::HttpScaledObject,
             target: check::backend("spec.scaleTargetRef", "service", &target.service, target.port, port_name)?,
@@ -183,7 +183,9 @@ impl HttpScaledObjectSpec {
             affinity: metadata.affinity()?,
             backend_protocol: metadata.backend_protocol()?,
             created: metadata.creation_timestamp.clone(),
-        })
+        };
+        check::combinations("spec.hosts", workload.rules.iter())?;
+        Ok(workload)
     }
 
     /// The parts of the resource that are read and not acted upon.

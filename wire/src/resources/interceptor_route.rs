@@ -196,7 +196,7 @@ impl InterceptorRouteSpec {
     pub fn workload(&self, metadata: &Metadata) -> Result<Workload, Invalid> {
         let target = &self.target;
         let rules = self.rules.iter().enumerate();
-        Ok(Workload {
+        let workload = Workload {
             id: metadata.id()?,
             kind: Kind::InterceptorRoute,
             target: check::backend(
@@ -218,7 +218,10 @@ impl InterceptorRouteSpec {
             affinity: metadata.affinity()?,
             backend_protocol: metadata.backend_protocol()?,
             created: metadata.creation_timestamp.clone(),
-        })
+        };
+        check::combinations("spec.rules", workload.rules.iter())?;
+        check::combinations("spec.staticRoutes", workload.static_routes.iter().flat_map(|route| &route.rules))?;
+        Ok(workload)
     }
 
     /// The parts of the resource that are read and not acted upon.

@@ -112,6 +112,17 @@ fn a_timeout_of_zero_is_an_unset_one() {
 }
 
 #[test]
+fn more_hosts_and_paths_than_a_table_bears_are_refused() {
+    let mut object = with("hosts: []");
+    object.spec.hosts = (0..200).map(|n| format!("h{n}.test")).collect();
+    object.spec.path_prefixes = (0..100).map(|n| format!("/p{n}")).collect();
+    assert!(object.workload().is_ok());
+    object.spec.hosts.push("one.more.test".to_owned());
+    let error = object.workload().expect_err("too many").to_string();
+    assert!(error.starts_with("spec.hosts: its 20100 combinations of hosts, paths and headers are too many"), "{error}");
+}
+
+#[test]
 fn a_bad_field_is_named_with_its_value_and_the_remedy() {
     for (spec, says) in [
         (

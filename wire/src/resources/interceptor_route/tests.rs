@@ -226,6 +226,34 @@ fn a_bad_field_is_named_with_its_value_and_the_remedy() {
     }
 }
 
+#[test]
+fn more_hosts_paths_and_headers_than_a_table_bears_are_refused() {
+    let rule = |hosts: u32, paths: u32| RoutingRule {
+        hosts: (0..hosts).map(|n| format!("h{n}.test")).collect(),
+        paths: (0..paths).map(|n| PathMatch { value: format!("/p{n}") }).collect(),
+        headers: Vec::new(),
+    };
+    let answer = |rule| StaticRoute { rules: vec![rule], response: Response::default(), response_mode: None };
+    let mut route = smallest();
+    route.spec.rules = vec![rule(100, 100), rule(50, 200)];
+    route.spec.static_routes = vec![answer(rule(100, 100)), answer(rule(50, 200))];
+    assert!(route.workload().is_ok());
+    for at in ["spec.staticRoutes", "spec.rules"] {
+        match at {
+            "spec.rules" => route.spec.rules.push(rule(1, 1)),
+            _ => route.spec.static_routes.push(answer(rule(1, 1))),
+        }
+        let error = route.workload().expect_err(at).to_string();
+        let says = format!("{at}: its 20001 combinations of hosts, paths and headers are too many; keep to 20000");
+        assert!(error.starts_with(&says), "{error}");
+    }
+    // A value stands beside each of them.
+    let long = HeaderMatch { name: "x".to_owned(), value: Some("v".repeat(640)) };
+    route.spec.rules = vec![RoutingRule { headers: vec![long], ..rule(100, 100) }];
+    let error = route.workload().expect_err("headers").to_string();
+    assert!(error.starts_with("spec.rules: its 120000 combinations"), "{error}");
+}
+
 fn port() -> impl Strategy<Value = (Option<i32>, Option<String>)> {
     prop_oneof![(1..=65_535_i32).prop_map(|port| (Some(port), None)), "[a-z]{1,15}".prop_map(|name| (None, Some(name)))]
 }
