@@ -116,7 +116,7 @@ struct Writer<'a> {
     bytes: Vec<u8>,
     blocks: Vec<At>,
     names: Vec<HeaderName>,
-    /// By the name as rules have it; none for a name that HTTP does not allow.
+    /// By the name as rules have it, which is in lower case as a rule; none for a name that HTTP does not allow.
     numbers: HashMap<&'a str, Option<u32>>,
 }
 
@@ -127,12 +127,8 @@ impl<'a> Writer<'a> {
             let names = &mut self.names;
             let number = self.numbers.entry(&rule.name).or_insert_with(|| {
                 let name = HeaderName::from_bytes(rule.name.as_bytes()).ok()?;
-                let known = names.iter().position(|known| *known == name);
-                let number = known.unwrap_or_else(|| {
-                    names.push(name);
-                    names.len() - 1
-                });
-                u32::try_from(number).ok()
+                names.push(name);
+                u32::try_from(names.len() - 1).ok()
             });
             number.is_some()
         })

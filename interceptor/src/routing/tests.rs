@@ -72,6 +72,18 @@ fn a_host_of_very_many_labels_takes_no_longer_than_its_length() {
     assert!(took < std::time::Duration::from_secs(3), "{took:?}");
 }
 
+/// Whoever may write routes may write many names: comparing each with all others would hold up everybody's new routes for minutes.
+#[test]
+fn very_many_names_of_headers_take_no_longer_than_their_number() {
+    let names: Vec<String> = (0..60_000).map(|n| format!("x-{n}")).collect();
+    let demands: Vec<(&str, Option<&str>)> = names.iter().map(|name| (name.as_str(), None)).collect();
+    let all = [workload("all", vec![rule(&["h"], &["/"], &demands)], None)];
+    let began = tokio::time::Instant::now();
+    assert_eq!(found(&all, "h", "/", &[("x-0", "")]), None);
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+}
+
 #[test]
 fn a_path_matches_whole_segments_and_the_longest_wins() {
     let all = [
