@@ -1,6 +1,6 @@
 //! Listens to every collector: one task a collector, from its registration until it is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,25 +116,44 @@ async fn stream_once(manager: &str, member: &Member, link: &Arc<Link>, board: &A
     let mut client = CollectorClient::new(channel).max_decoding_message_size(64 << 20);
     let request = SubscribeRequest { manager: manager.to_owned() };
     let mut stream = within(client.subscribe(request)).await?.into_inner();
-    let mut snapshot = true;
-    let mut told = std::collections::HashSet::new();
-    let mut updates = 0;
+    let mut reading = Reading::new(link, board);
     loop {
         // A frozen collector's connection stays open: silence ends the stream.
-        let Some(update) = within(stream.message()).await? else { return Ok(updates) };
-        updates += 1;
-        if link.incarnation() != update.incarnation {
-            board.forget_answers(link);
+        let Some(update) = within(stream.message()).await? else { return Ok(reading.updates) };
+        reading.take(update);
+    }
+}
+
+/// What comes by one stream: the collector's whole state first, in parts, then what changes.
+struct Reading<'a> {
+    link: &'a Arc<Link>,
+    board: &'a Arc<Board>,
+    updates: u64,
+    /// The topics that the first parts have named; none once all parts have come.
+    snapshot: Option<HashSet<String>>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(link: &'a Arc<Link>, board: &'a Arc<Board>) -> Self {
+        Self { link, board, updates: 0, snapshot: Some(HashSet::new()) }
+    }
+
+    fn take(&mut self, update: Update) {
+        self.updates += 1;
+        // With its first part the collector is not silent any more. What it said before must not be told as if it were new until
+        // the part comes that says it anew.
+        let resumes = self.updates == 1 && self.link.silent_for() > SILENCE;
+        if resumes || self.link.incarnation() != update.incarnation {
+            self.board.forget_answers(self.link);
         }
-        if snapshot {
-            told.extend(update.answers.iter().map(|answer| answer.topic.clone()));
-            snapshot = update.snapshot_continues;
-            if !snapshot {
-                board.keep_answers(link, |topic| told.contains(topic));
-                told = std::collections::HashSet::new();
+        if let Some(named) = &mut self.snapshot {
+            named.extend(update.answers.iter().map(|answer| answer.topic.clone()));
+            if !update.snapshot_continues {
+                self.board.keep_answers(self.link, |topic| named.contains(topic));
+                self.snapshot = None;
             }
         }
-        take(link, board, update);
+        take(self.link, self.board, update);
     }
 }
 
@@ -181,5 +200,39 @@ async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, S
     match tokio::time::timeout(SILENCE, call).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Status::deadline_exceeded(format!("nothing came for {} s", SILENCE.as_secs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_wire::collector::Answer;
+    use plimsoll_wire::log::Topic;
+
+    use super::*;
+
+    fn part(topics: &[&str], snapshot_continues: bool) -> Update {
+        let known = |topic: &&str| Answer { topic: (*topic).to_owned(), known: true, warm: true, ..Answer::default() };
+        let answers = topics.iter().map(known).collect();
+        Update { collector: "a".into(), incarnation: 1, snapshot_continues, answers, ..Update::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_before_a_silence_is_not_told_before_it_is_said_anew() {
+        let board = Arc::new(Board::new(Duration::from_secs(30)));
+        let link = board.link("a");
+        let is_told = |topic: &str| board.cell(&Topic::from(topic)).best().is_ok();
+        Reading::new(&link, &board).take(part(&["t", "u"], false));
+        assert!(is_told("t") && is_told("u"));
+        // A new stream soon after: nothing that is told is older than it may be.
+        Reading::new(&link, &board).take(part(&["t"], true));
+        assert!(is_told("t") && is_told("u"));
+        tokio::time::advance(SILENCE + Duration::from_secs(60)).await;
+        assert!(!is_told("t") && !is_told("u"));
+        let mut anew = Reading::new(&link, &board);
+        anew.take(part(&["t"], true));
+        assert!(is_told("t"));
+        assert!(!is_told("u"), "it is a minute old");
+        anew.take(part(&["u"], false));
+        assert!(is_told("t") && is_told("u"));
     }
 }
