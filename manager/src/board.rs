@@ -57,6 +57,12 @@ impl Board {
         self.links.write().entry(Arc::from(collector)).or_insert_with(|| Arc::new(Link::new(collector))).clone()
     }
 
+    /// Whose topics a collector is for, as it was registered last; none where nobody listens to it.
+    #[must_use]
+    pub fn provider(&self, collector: &str) -> Option<String> {
+        self.links.read().get(collector).and_then(|link| link.state().provider)
+    }
+
     /// All links, sorted by collector.
     #[must_use]
     pub fn links(&self) -> Vec<Arc<Link>> {

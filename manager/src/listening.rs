@@ -46,6 +46,7 @@ pub async fn listen(
             info!(collector = %id, address = %member.address, provider = %member.provider, "collector registered");
             let stop = shutdown.child_token();
             let link = board.link(id);
+            link.update(|state| state.provider = Some(member.provider.clone()));
             tasks.spawn(follow(manager.clone(), member.clone(), link, board.clone(), stop.clone()));
             listening.insert(id.clone(), (member.clone(), stop));
         }

@@ -28,6 +28,8 @@ pub struct Link {
 /// What a collector last said of itself.
 #[derive(Debug, Clone, Default)]
 pub struct LinkState {
+    /// Whose topics it is for, as it was registered last.
+    pub provider: Option<String>,
     /// The run of the collector that this is about.
     pub incarnation: u64,
     /// The plan it follows.

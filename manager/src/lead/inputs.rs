@@ -116,7 +116,7 @@ pub fn seen(
         Seen {
             group: match kind {
                 PolicyKind::MaxPerHost => String::new(),
-                PolicyKind::PerProvider => members.get(&id).map_or_else(String::new, |member| member.provider.clone()),
+                PolicyKind::PerProvider => provider_of_collector(board, members, &id),
             },
             heard: link.ever_heard(),
             incarnation: state.incarnation,
@@ -134,17 +134,27 @@ pub fn seen(
 
 /// The collectors for the planner: their states, and what those on the receiving end of a move have ready.
 pub fn collectors(
+    board: &Board,
     verdicts: &BTreeMap<CollectorId, Verdict>,
     members: &BTreeMap<CollectorId, Member>,
     mut warm: BTreeMap<CollectorId, BTreeSet<String>>,
 ) -> Vec<CollectorInfo> {
     let one = |(id, verdict): (&CollectorId, &Verdict)| CollectorInfo {
         id: id.clone(),
-        provider: members.get(id).map_or_else(String::new, |member| member.provider.clone()),
+        provider: provider_of_collector(board, members, id),
         state: verdict.state.for_planning(),
         warm: warm.remove(id).unwrap_or_default(),
     };
     verdicts.iter().map(one).collect()
+}
+
+/// Whose topics a collector is for. One that is heard may have lost its registration, as when it can't reach the store for a while: it is
+/// for whom it was, or it would be emptied though it is well.
+fn provider_of_collector(board: &Board, members: &BTreeMap<CollectorId, Member>, id: &str) -> String {
+    match members.get(id) {
+        Some(member) => member.provider.clone(),
+        None => board.provider(id).unwrap_or_default(),
+    }
 }
 
 /// A topic on the move.
@@ -188,4 +198,52 @@ pub fn everyone_heard(board: &Board, members: &BTreeMap<CollectorId, Member>, pl
     let heard: BTreeSet<&str> = links.iter().filter(|link| link.ever_heard()).map(|link| &*link.collector).collect();
     let readers = plan.topics.values().flat_map(|placed| placed.placement.readers());
     members.keys().chain(readers).all(|id| heard.contains(id.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_scheduler::plan::{Placed, Placement};
+    use plimsoll_scheduler::solve::solve;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::lead::health::Health;
+
+    fn member(id: &str, provider: &str) -> Member {
+        Member { id: id.into(), address: "127.0.0.1:9".into(), provider: provider.into(), incarnation: 1 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_answers_keeps_its_topics_though_its_registration_has_lapsed() {
+        let board = Board::new(Duration::from_secs(30));
+        for id in ["a", "b"] {
+            let link = board.link(id);
+            link.update(|state| state.provider = Some("aws".into()));
+            link.heard();
+        }
+        let registered = BTreeMap::from([("b".to_owned(), member("b", "aws"))]);
+        let (directives, kind) = (Directives::default(), PolicyKind::PerProvider);
+        let seen = seen(&board, &registered, &directives, kind, &BTreeSet::new());
+        let now = Instant::now();
+        let verdicts = Health::default().judge(now, now - Duration::from_secs(60), &seen);
+        let collectors = collectors(&board, &verdicts, &registered, BTreeMap::new());
+        let providers: Vec<&str> = collectors.iter().map(|info| info.provider.as_str()).collect();
+        assert_eq!(providers, ["aws", "aws"]);
+
+        let window = Duration::from_secs(15);
+        let spec = AssignedTopic { topic: "t".into(), concurrency_window: window, rate_window: window };
+        let mut plan = Plan { generation: 1, ..Plan::default() };
+        plan.topics.insert(Placed {
+            spec: spec.clone(),
+            provider: "aws".into(),
+            placement: Placement::owned_by("a"),
+            alone: false,
+            since: 1,
+            reason: "a sentence".into(),
+        });
+        let policy = Policy { kind, ..Policy::default() };
+        let topics = vec![TopicLoad::new(spec, "aws", 1.0)];
+        let moves = solve(&Problem { topics, collectors, policy, rebalance: false }, &plan).moves;
+        assert!(moves.is_empty(), "{moves:?}");
+    }
 }

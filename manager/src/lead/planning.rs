@@ -156,7 +156,7 @@ impl<'a> Planning<'a> {
         let inputs = Inputs {
             catalogue: self.leader.catalogue.load_full(),
             wishes,
-            collectors: inputs::collectors(&self.verdicts, members, warm),
+            collectors: inputs::collectors(&self.leader.board, &self.verdicts, members, warm),
             policy,
             rebalance: self.rebalances.wanted(rebalances_asked),
             revision: current.revision,

@@ -70,7 +70,7 @@ fn inputs_of(
     rebalance: bool,
 ) -> Inputs {
     let warm = inputs::warm(&rest.board, &inputs::moving(&known.stored.plan));
-    let mut collectors = inputs::collectors(&rest.verdicts.load(), &known.members, warm);
+    let mut collectors = inputs::collectors(&rest.board, &rest.verdicts.load(), &known.members, warm);
     for one in &mut collectors {
         if let Some(state) = overruled.get(&one.id) {
             one.state = *state;

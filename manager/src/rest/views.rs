@@ -194,7 +194,7 @@ pub fn collectors(rest: &Rest, known: &Known) -> Vec<CollectorView> {
             let state = link.map(|link| link.state()).unwrap_or_default();
             CollectorView {
                 address: member.map(|member| member.address.clone()),
-                provider: member.map(|member| member.provider.clone()),
+                provider: member.map(|member| member.provider.clone()).or(state.provider),
                 state: verdict
                     .map_or(if member.is_some() { "joining" } else { "lost" }, |verdict| verdict.state.name())
                     .to_owned(),
