@@ -211,21 +211,26 @@ impl Autoscaler {
                     scaled.set_bounds(min, max);
                     continue;
                 }
-                Some(()) = pushes.recv() => scaled.pushed(Instant::now(), replicas.count()),
-                _ = polls.tick() => match round(&mut client, &object, &workload.id, replicas.as_mut()).await {
-                    Ok((active, metrics)) => {
+                // The last poll may have seen none, or nothing at all, where more run now: all but one of them would be stopped.
+                Some(()) = pushes.recv() => {
+                    running(&workload.id, replicas.as_mut()).await.map(|now| scaled.pushed(Instant::now(), now))
+                }
+                _ = polls.tick() => {
+                    let polled = round(&mut client, &object, &workload.id, replicas.as_mut()).await;
+                    polled.map(|(active, metrics)| {
                         trouble = None;
                         self.troubles.clear(&workload.id);
                         let (min, max) = self.bounds(&workload, replicas.limit());
                         scaled.set_bounds(min, max);
                         scaled.polled(Instant::now(), replicas.count(), active, &metrics)
-                    }
-                    Err(error) => {
-                        self.complain(trouble.get_or_insert_with(Trouble::now), &workload.id, replicas.count(), &error);
-                        None
-                    }
-                },
+                    })
+                }
             };
+            let decision = decision.unwrap_or_else(|error| {
+                let trouble = trouble.get_or_insert_with(|| Trouble { since: Instant::now(), said: None });
+                self.complain(trouble, &workload.id, replicas.count(), &error);
+                None
+            });
             // Where there can be none, nothing is asked to start.
             if let Some(Decision { replicas: wanted, why }) = decision.filter(|_| replicas.limit() != Some(0)) {
                 let before = replicas.count();
@@ -272,12 +277,6 @@ impl Autoscaler {
     }
 }
 
-impl Trouble {
-    fn now() -> Self {
-        Self { since: Instant::now(), said: None }
-    }
-}
-
 /// One look at the replicas, and one poll.
 async fn round(
     client: &mut ExternalScalerClient<Channel>,
@@ -285,10 +284,15 @@ async fn round(
     workload: &WorkloadId,
     replicas: &mut dyn Replicas,
 ) -> Result<(bool, Vec<Metric>)> {
+    poll(client, object, running(workload, replicas).await?).await
+}
+
+/// How many replicas run now.
+async fn running(workload: &WorkloadId, replicas: &mut dyn Replicas) -> Result<usize> {
     for ended in replicas.look().await? {
         say(workload, &ended);
     }
-    poll(client, object, replicas.count()).await
+    Ok(replicas.count())
 }
 
 fn reason(why: &Why) -> String {

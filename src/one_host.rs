@@ -3,3 +3,5 @@
 pub mod command;
 mod containers;
 mod docker;
+#[cfg(test)]
+mod tests;
