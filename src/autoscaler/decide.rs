@@ -101,20 +101,24 @@ impl Scaled {
         if replicas == 0 {
             return None;
         }
-        let idle = self.last_active.map(|last| now - last);
-        if !active && idle.is_none_or(|idle| idle >= self.cooldown) {
+        // Who has just begun to look knows of no activity before: the cool-down begins now. KEDA keeps the time in the ScaledObject.
+        let idle = now - *self.last_active.get_or_insert(now);
+        if !active && idle >= self.cooldown {
             self.wanted.clear();
-            let idle = idle.unwrap_or(self.cooldown);
             return (replicas > self.min).then_some(Decision { replicas: self.min, why: Why::Idle(idle) });
         }
         let asks =
             metrics.iter().map(|metric| (metric.replicas(replicas), metric)).max_by_key(|(wanted, _)| *wanted)?;
         let asked = asks.0.clamp(self.min.max(1), self.max);
+        if self.wanted.is_empty() {
+            // What runs was wanted until now, as far as is known; so does the HPA begin.
+            self.wanted.push_back((now, replicas));
+        }
         self.wanted.retain(|(at, _)| now - *at < self.scale_down_window);
         self.wanted.push_back((now, asked));
         // Downwards only as far as was enough all along; upwards at once.
         let stable = self.wanted.iter().map(|(_, wanted)| *wanted).max().unwrap_or(asked);
-        let wanted = if asked >= replicas { asked } else { stable.min(replicas) };
+        let wanted = if asked >= replicas { asked } else { stable.min(self.max).min(replicas) };
         let why = Why::Metric { name: asks.1.name.clone(), value: asks.1.value, target: asks.1.target };
         (wanted != replicas).then_some(Decision { replicas: wanted, why })
     }
@@ -162,6 +166,19 @@ mod tests {
         assert_eq!(replicas(scaled.polled(Instant::now(), 1, true, &concurrency(500.0))), Some(3));
         scaled.set_bounds(2, 3);
         assert_eq!(replicas(scaled.polled(Instant::now(), 0, false, &[])), Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_begins_to_look_keeps_what_runs_for_as_long_as_the_times_say() {
+        let (mut idle, mut busy, mut bounded) = (scaled(), scaled(), scaled());
+        bounded.set_bounds(0, 3);
+        assert_eq!(replicas(idle.polled(Instant::now(), 5, false, &concurrency(0.0))), None);
+        assert_eq!(replicas(busy.polled(Instant::now(), 5, true, &concurrency(5.0))), None);
+        assert_eq!(replicas(bounded.polled(Instant::now(), 5, true, &concurrency(5.0))), Some(3), "the maximum");
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert_eq!(replicas(busy.polled(Instant::now(), 5, true, &concurrency(5.0))), Some(1));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(replicas(idle.polled(Instant::now(), 5, false, &concurrency(0.0))), Some(0));
     }
 
     #[tokio::test(start_paused = true)]
