@@ -83,17 +83,25 @@ pub async fn run(leader: Leader) {
     let mut leadership = campaign.leadership();
     loop {
         let now = leadership.borrow_and_update().clone();
-        leader.metrics.leader.set(i64::from(matches!(now, Leadership::Leader(_))));
-        leader.leadership.send_replace(now.clone());
+        tell(&leader, now.clone());
         tokio::select! {
             () = leader.shutdown.cancelled() => break,
             changed = leadership.changed() => if changed.is_err() { break },
             () = lead(&leader, &now) => {}
         }
     }
-    leader.metrics.leader.set(0);
-    leader.leadership.send_replace(NOBODY);
+    tell(&leader, NOBODY);
     campaign.resign().await;
+}
+
+/// Tells who leads.
+fn tell(leader: &Leader, now: Leadership) {
+    let leads = matches!(now, Leadership::Leader(_));
+    leader.metrics.leader.set(i64::from(leads));
+    if !leads {
+        leader.metrics.leave_to_the_leader();
+    }
+    leader.leadership.send_replace(now);
 }
 
 /// Stands for leader once the workloads are known: before, a lead would keep those from leading who know them. None at shutdown.
@@ -137,5 +145,62 @@ async fn follow_through(leader: &Leader, term: &Term) {
 async fn operate(leader: &Leader) {
     if let Some(operator) = &leader.operator {
         operator.run(leader.workloads.clone()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_scheduler::store::MemoryStore;
+    use plimsoll_wire::log::memory::MemoryLog;
+    use plimsoll_wire::resources::{Backend, Port};
+    use plimsoll_wire::topic::WorkloadId;
+    use prometheus_client::registry::Registry;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::fleet::Given;
+    use crate::metrics::provider;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leads_no_more_tells_no_more_what_it_saw_as_the_leader() {
+        let target = Backend { service: "web".to_owned(), port: Port::Number(80) };
+        let all = vec![Workload::new(WorkloadId::new("default", "web"), target)];
+        let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::new(&all)));
+        let metrics = Arc::new(ControlMetrics::register(&mut Registry::default()));
+        let shutdown = CancellationToken::new();
+        let leader = Leader {
+            catalogue,
+            board: Arc::new(Board::new(Duration::from_secs(30))),
+            store: Arc::new(MemoryStore::new()),
+            log: Arc::new(MemoryLog::new()),
+            name: "m".to_owned(),
+            leadership: watch::channel(NOBODY).0,
+            policy: Policy::default(),
+            scale: Settings::default(),
+            fleet: Arc::new(Given),
+            topic_grace: Duration::from_secs(600),
+            metrics: metrics.clone(),
+            decisions: Arc::default(),
+            retiring: Arc::default(),
+            health: Arc::default(),
+            known: watch::channel(true).1,
+            workloads: watch::channel(Arc::new(all)).1,
+            operator: None,
+            shutdown: shutdown.clone(),
+        };
+        let told = || {
+            let wanted = metrics.wanted_collectors.get_or_create(&provider("")).get();
+            (metrics.leader.get(), metrics.unassigned.get(), wanted)
+        };
+        let leading = tokio::spawn(run(leader));
+        let until_planned = async {
+            while told() != (1, 1, 1) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), until_planned).await.expect("it sees that nobody reads the topic");
+        shutdown.cancel();
+        leading.await.expect("it ends");
+        assert_eq!(told(), (0, 0, 0));
     }
 }

@@ -158,6 +158,14 @@ impl ControlMetrics {
         registry.register("log_errors", "Calls to the log's administration that failed", metrics.log_errors.clone());
         metrics
     }
+
+    /// The term is over, and what the leader sees is another's to tell. Left as it was it would be told for as long as this process lives,
+    /// beside what the next leader tells.
+    pub fn leave_to_the_leader(&self) {
+        self.unassigned.set(0);
+        self.collectors.clear();
+        self.wanted_collectors.clear();
+    }
 }
 
 /// A gauge of what is no whole number.

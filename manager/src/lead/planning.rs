@@ -190,6 +190,8 @@ impl<'a> Planning<'a> {
         })
         .await;
         self.memory = memory;
+        // Another policy has other providers.
+        metrics.wanted_collectors.clear();
         for (provider, collectors) in decided.collectors() {
             metrics.wanted_collectors.get_or_create(&metrics::provider(provider)).set(gauge(collectors));
         }
