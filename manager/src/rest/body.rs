@@ -1,5 +1,7 @@
 //! Bodies of requests: JSON, and an error that names the field.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -7,11 +9,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::failure::Failure;
 
 /// A body is at most this long: the longest one that says something has some hundred bytes.
 pub const BODY_BYTES: usize = 64 * 1024;
+/// A body comes within this. A client that has gone without a word would keep its connection, which is one of few, for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A JSON body.
 pub struct Body<T>(pub T);
@@ -21,7 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         is_json(request.headers())?;
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejected| unread(&rejected))?;
+        let bytes = whole(request, state).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -34,7 +39,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for MaybeBody
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         is_json(request.headers())?;
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejected| unread(&rejected))?;
+        let bytes = whole(request, state).await?;
         if bytes.trim_ascii().is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
     }
 }
@@ -47,7 +52,7 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         is_json(request.headers())?;
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejected| unread(&rejected))?;
+        let bytes = whole(request, state).await?;
         match bytes.trim_ascii() {
             b"" | b"{}" => Ok(Self),
             _ => Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "this call takes no body; nothing was changed")),
@@ -68,6 +73,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
             Failure::bad_request(format!("{:?} can't be asked: {reason}", parts.uri.query().unwrap_or_default()))
         })?;
         Ok(Self(asked))
+    }
+}
+
+/// The body's bytes, all of them.
+async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    match timeout(PATIENCE, Bytes::from_request(request, state)).await {
+        Ok(read) => read.map_err(|rejected| unread(&rejected)),
+        Err(_) => Err(Failure::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not come within {} s; nothing was changed", PATIENCE.as_secs()),
+        )),
     }
 }
 
@@ -134,12 +150,26 @@ fn wrong_field(path: &str, error: &serde_json::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::convert::Infallible;
+
+    use futures::stream::{self, StreamExt as _};
+
     use super::*;
     use crate::api::PolicyView;
 
     fn field(text: &str) -> (u16, String) {
         let failure = parse::<PolicyView>(text.as_bytes()).unwrap_err();
         (failure.status.as_u16(), failure.errors.first().map(|error| error.field.clone()).unwrap_or_default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
+        let begins = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
+        let body = axum::body::Body::from_stream(begins.chain(stream::pending()));
+        let request = axum::http::Request::builder().header(CONTENT_TYPE, "application/json").body(body).unwrap();
+        let read = timeout(PATIENCE * 2, Body::<PolicyView>::from_request(request, &())).await;
+        let failure = read.expect("it is given up").map(|_| ()).unwrap_err();
+        assert_eq!(failure.status, StatusCode::REQUEST_TIMEOUT);
     }
 
     #[test]

@@ -59,6 +59,7 @@ errors! {
     /// What a call that takes a body may be answered.
     Taken {
         NoJson 400 "The body is no JSON."
+        TooSlow 408 "The body did not come in time. Nothing was changed."
         TooLong 413 "The body is too long."
         BadField 422 "A field is missing, not known, or wrong: `errors` names it. Nothing was changed."
     }
