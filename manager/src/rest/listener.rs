@@ -19,9 +19,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::tls::Tls;
+use crowd::Crowd;
+
+mod crowd;
 
 /// Connections at once; further ones wait in the system's queue. Dashboards and scripts have a handful each.
 const CONNECTIONS: usize = 1_024;
+/// Those of one address at once; further ones are closed. Whoever takes all that it can get leaves room for others, kubelets' probes among
+/// them.
+const FROM_ONE: usize = 256;
 /// From the first byte to the end of a TLS handshake, and of a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A client that takes no byte of its answer for so long is cut off: it would have one of [`CONNECTIONS`] for ever.
@@ -41,6 +47,7 @@ pub struct Peer {
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     connections: usize,
+    from_one: usize,
     stalled: Duration,
 }
 
@@ -51,7 +58,8 @@ pub async fn serve(
     routes: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    serve_within(Bounds { connections: CONNECTIONS, stalled: STALLED }, listener, tls, routes, shutdown).await
+    let bounds = Bounds { connections: CONNECTIONS, from_one: FROM_ONE, stalled: STALLED };
+    serve_within(bounds, listener, tls, routes, shutdown).await
 }
 
 async fn serve_within(
@@ -63,6 +71,7 @@ async fn serve_within(
 ) -> io::Result<()> {
     let tasks = TaskTracker::new();
     let room = Arc::new(Semaphore::new(bounds.connections));
+    let crowd = Arc::new(Crowd::default());
     loop {
         // The semaphore is never closed.
         let Ok(permit) = room.clone().acquire_owned().await else { break };
@@ -78,6 +87,10 @@ async fn serve_within(
                 continue;
             }
         };
+        let Some(place) = crowd.enter(address.ip(), bounds.from_one) else {
+            debug!("{} has as many connections to the REST API as one address may have", address.ip());
+            continue;
+        };
         let (tls, routes, shutdown) = (tls.clone(), routes.clone(), shutdown.clone());
         tasks.spawn(async move {
             // Only speed is lost without it.
@@ -86,6 +99,8 @@ async fn serve_within(
             let mut timed = TimeoutStream::new(stream);
             timed.set_write_timeout(Some(bounds.stalled));
             connection(Box::pin(timed), address, tls, routes, shutdown).await;
+            // In this order: who comes next by this permit must not find the place taken.
+            drop(place);
             drop(permit);
         });
     }
