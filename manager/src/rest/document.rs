@@ -54,7 +54,7 @@ errors! {
     /// What a call that changes something may be answered.
     Written {
         NotJson 415 "The content type is not JSON. A POST without a body says it too."
-        StoreAway 503 "The store is away; the detail says whether anything was changed."
+        StoreAway 503 "The store is away, or the resources are not known yet; the detail says whether anything was changed."
     }
     /// What a call that takes a body may be answered.
     Taken {

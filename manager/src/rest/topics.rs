@@ -1,5 +1,7 @@
 //! Topics: register, delete, pin.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -38,6 +40,7 @@ pub async fn add(State(rest): Shown, Body(new): Body<NewTopic>) -> Result<impl I
     servable(&rest, &new.provider).await?;
     let topic = workload.topic();
     let (known, ()) = change(&rest, |known, wanted| {
+        judged(known)?;
         if known.catalogue.of_topic(&topic).is_some() {
             return Err(Failure::conflict(format!(
                 "workload {workload} is described by a resource, so topic {topic} is there already; nothing was changed"
@@ -58,6 +61,16 @@ pub async fn add(State(rest): Shown, Body(new): Body<NewTopic>) -> Result<impl I
     .await?;
     let view = About::new(&known, &topic).view(&rest);
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/topics/{topic}"))], Json(view)))
+}
+
+/// A topic that a resource describes is neither added nor deleted here. Until the resources have been read, none can be told from others.
+fn judged(known: &Known) -> Result<(), Failure> {
+    if known.catalogue.is_known() {
+        return Ok(());
+    }
+    let detail = "the resources have not been read yet: which topics they describe is not known; nothing was changed";
+    let retry_after = Some(Duration::from_secs(2));
+    Err(Failure { retry_after, ..Failure::new(StatusCode::SERVICE_UNAVAILABLE, detail) })
 }
 
 /// Where each provider has collectors of its own, a topic of one that has none, and gets none, would never be read.
@@ -90,6 +103,7 @@ async fn servable(rest: &Rest, provider: &str) -> Result<(), Failure> {
     ))]
 pub async fn delete(State(rest): Shown, Path(topic): Path<String>) -> Result<impl IntoResponse, Failure> {
     let (known, ()) = change(&rest, |known, wanted| {
+        judged(known)?;
         if wanted.removed.contains(&topic) {
             return Err(Failure::not_found(format!("topic {topic} is being deleted already")));
         }

@@ -21,6 +21,21 @@ async fn a_topic_is_registered_once_and_deleted_once() {
 }
 
 #[tokio::test]
+async fn before_the_resources_are_known_no_topic_is_added_or_deleted() {
+    let (tell, known) = tokio::sync::watch::channel(false);
+    let scene = Scene::unknowing(known).await;
+    // A resource describes it, as this manager will know.
+    let web = r#"{"workload":"shop/web","provider":"gcp"}"#;
+    scene.ask("POST", "/api/v1/topics", Some(web)).await.problem(503);
+    scene.ask("DELETE", "/api/v1/topics/plimsoll.shop.web", None).await.problem(503);
+    assert_eq!(scene.store_directives().await, Default::default());
+    tell.send_replace(true);
+    scene.until("/readyz", |answer| answer.status == OK).await;
+    scene.ask("POST", "/api/v1/topics", Some(web)).await.problem(409);
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_provider_that_no_fleet_can_serve_is_a_conflict_and_changes_nothing() {
     let moon = r#"{"workload":"shop/cart","provider":"moon"}"#;
     let mut scene = Scene::start(&["--policy=per-provider"]).await;
