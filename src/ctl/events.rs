@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use plimsoll_manager::api::{Decision, Page};
+use tokio::time::timeout;
 
 use super::client::{Client, encoded};
 use super::command::Events;
@@ -12,6 +13,8 @@ use super::tables;
 
 /// Before a stream that has ended is opened again: the manager may be restarting.
 const RETRY: Duration = Duration::from_secs(1);
+/// A manager that has nothing to tell says so each 15 s. One that is silent for longer is gone or frozen, or the way to it is.
+const SILENCE: Duration = Duration::from_secs(40);
 /// A line is at most this long; the longest event is far shorter.
 const LINE_MAX: usize = 1 << 20;
 
@@ -32,13 +35,12 @@ pub async fn events(client: &Client, output: &Output, asked: &Events) -> Result<
     for decision in &page.items {
         output.write(&output.shown(decision, tables::decision)?)?;
     }
-    let mut seen = page.items.last().map(|newest| newest.sequence);
-    let mut last = None;
+    let (mut last, mut opened) = (None, false);
     loop {
         // The first time an error is an answer; afterwards the manager may come back.
-        let outcome = follow(client, &format!("events?topics=decisions{wanted}"), &output, &mut last, &mut seen).await;
-        match outcome {
-            Err(error) if last.is_none() => return Err(error),
+        let path = format!("events?topics=decisions{wanted}");
+        match follow(client, &path, &output, &mut opened, &mut last).await {
+            Err(error) if !opened => return Err(error),
             Err(error) => eprintln!("{error:#}; trying again"),
             Ok(()) => {}
         }
@@ -51,13 +53,18 @@ async fn follow(
     client: &Client,
     path: &str,
     output: &Output,
+    opened: &mut bool,
     last: &mut Option<String>,
-    seen: &mut Option<u64>,
 ) -> Result<()> {
-    let mut stream = client.stream(path, last.as_deref()).await?;
+    let asked = timeout(SILENCE, client.stream(path, last.as_deref())).await;
+    let mut stream = asked.map_err(|_| anyhow!("the manager takes the connection, and does not answer"))??;
+    *opened = true;
     let mut buffer = Vec::new();
     let mut parser = Parser::default();
-    while let Some(part) = stream.part().await.context("the stream of events broke off")? {
+    loop {
+        let part = timeout(SILENCE, stream.part()).await;
+        let part = part.map_err(|_| anyhow!("the manager has said nothing for {} s", SILENCE.as_secs()))?;
+        let Some(part) = part.context("the stream of events broke off")? else { return Ok(()) };
         buffer.extend_from_slice(&part);
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
@@ -68,22 +75,19 @@ async fn follow(
                 *last = Some(id);
             }
             match event.kind.as_str() {
-                // The manager's numbers begin anew.
-                "reset" => *seen = None,
+                // Another manager, or another run of it: what it remembers follows.
+                "reset" => {}
                 "missed" => eprintln!("the manager dropped events, as this side reads too slowly: {}", event.data),
                 _ => {
                     let decision: Decision =
                         serde_json::from_str(&event.data).context("the manager does not speak this version's API")?;
-                    if seen.is_none_or(|seen| decision.sequence > seen) {
-                        *seen = Some(decision.sequence);
-                        output.write(&output.shown(&decision, tables::decision)?)?;
-                    }
+                    // None comes twice, and its number says nothing: each manager, and each run of it, has numbers of its own.
+                    output.write(&output.shown(&decision, tables::decision)?)?;
                 }
             }
         }
         anyhow::ensure!(buffer.len() < LINE_MAX, "the manager sends a line without end");
     }
-    Ok(())
 }
 
 /// Reads an event stream line by line (WHATWG HTML, section 9.2.6).
@@ -128,7 +132,65 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::body::{Body, Bytes};
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+    use axum::routing::get;
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::super::command::Connection;
+    use super::super::output::Format;
     use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn who_follows_goes_on_after_a_restart_though_nothing_has_happened_before_it() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        let stream = move || {
+            let before = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match before {
+                    // The manager stops,
+                    0 => Body::empty().into_response(),
+                    // is not there,
+                    1 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                    // and is there again.
+                    _ => Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>()).into_response(),
+                }
+            }
+        };
+        let nothing = r#"{"items":[],"total":0,"offset":0}"#;
+        let routes = Router::new()
+            .route("/api/v1/decisions", get(move || async move { nothing }))
+            .route("/api/v1/events", get(stream));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let _served = AbortOnDropHandle::new(tokio::spawn(async move { axum::serve(listener, routes).await }));
+        let (token, token_file, ca_file, client_cert, client_key) = (None, None, None, None, None);
+        let connection = Connection { server, token, token_file, ca_file, client_cert, client_key };
+        let client = Client::new(&connection).unwrap();
+        let wanted = Events { follow: true, limit: 50, topic: None, collector: None };
+        let output = Output::new(Format::Json, false);
+        let is_back = async {
+            while asked.load(Ordering::Relaxed) < 3 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            ended = events(&client, &output, &wanted) => panic!("it has ended: {ended:?}"),
+            () = is_back => {}
+            () = sleep(LIMIT) => panic!("it does not ask again"),
+        }
+    }
 
     #[test]
     fn events_are_read_as_the_standard_has_it() {
