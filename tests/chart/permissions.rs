@@ -74,7 +74,7 @@ const MANAGER_STORE: Table = &[
     ("coordination.k8s.io/leases", "get list watch create update delete"),
 ];
 const COLLECTOR_STORE: Table =
-    &[("/configmaps", "get list watch"), ("coordination.k8s.io/leases", "get create update delete")];
+    &[("/configmaps", "get list watch"), ("coordination.k8s.io/leases", "get list watch create update delete")];
 
 #[tokio::test]
 async fn each_part_may_do_what_it_needs_and_nothing_else() -> Result<()> {

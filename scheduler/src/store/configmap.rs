@@ -3,7 +3,7 @@
 //!
 //! What a manager's service account must be allowed in the namespace, and no more: `get`, `list`, `watch`, `create`, `update`
 //! and `delete` of `configmaps`, and the same of `leases` in `coordination.k8s.io`. A collector's: `get`, `list` and `watch` of
-//! `configmaps`; `get`, `create`, `update` and `delete` of `leases`.
+//! `configmaps`, and what a manager may of `leases`: it makes its own, and before it stops it looks whether there are others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -196,6 +196,9 @@ async fn a_collector_does_all_it_must_and_can_not_change_the_plan() {
     let mut members = manager.watch_members();
     let registration = collector_process.register(member()).await.unwrap();
     until(&mut members, "the collector", |members| members.contains_key(&collector(1))).await;
+    // Before it stops it looks whether there are others.
+    let mut others = collector_process.watch_members();
+    until(&mut others, "the collector", |members| members.contains_key(&collector(1))).await;
     registration.leave().await;
     until(&mut members, "nobody", |members| members.is_empty()).await;
     let refused = collector_process.commit(&plan(2, 3, 30), revision, &term).await;
