@@ -144,8 +144,12 @@ impl Fold {
         Some(evidence.min(log_now).before(reading_back(Windows::new(concurrency, rate))))
     }
 
-    /// Takes a record of the interceptors' topic, in the order of the log.
-    pub fn interceptor_record(&mut self, record: InterceptorRecord, appended: LogTime, received: Instant) {
+    /// Takes a record of the interceptors' topic, in the order of the log. One that comes once more, as when the topic was cut back and is
+    /// read again from its beginning, changes nothing.
+    pub fn interceptor_record(&mut self, record: InterceptorRecord, offset: u64, appended: LogTime, received: Instant) {
+        if self.hearing.is_repetition(offset, appended) {
+            return;
+        }
         match record.record {
             Some(Record::Heartbeat(heartbeat)) => {
                 self.hearing.heard(received);

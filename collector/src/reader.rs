@@ -120,7 +120,7 @@ impl Reader {
         for record in batch.records {
             self.metrics.interceptor_records.inc();
             match InterceptorRecord::decode(record.payload.clone()) {
-                Ok(decoded) => self.fold.interceptor_record(decoded, record.appended, now),
+                Ok(decoded) => self.fold.interceptor_record(decoded, record.offset, record.appended, now),
                 Err(error) => self.bad_record(&record, &error),
             }
         }

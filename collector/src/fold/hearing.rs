@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plimsoll_wire::log::{LogError, ReadThrough};
+use plimsoll_wire::log::{LogError, LogTime, ReadThrough};
 use plimsoll_wire::topic::INTERCEPTORS;
 use tokio::time::Instant;
 
@@ -22,12 +22,29 @@ pub(crate) struct Hearing {
     ever_heard: bool,
     /// When the newest heartbeat was received that is known to be new. What comes from a backlog may be from long ago.
     heard: Option<Instant>,
+    /// The offset after all that has been taken, and when the last record taken was appended.
+    next: u64,
+    newest: LogTime,
 }
 
 impl Hearing {
     /// Reading begins now.
     pub(crate) fn new(since: Instant) -> Self {
-        Self { since, read_through: None, failure: None, ever_heard: false, heard: None }
+        let (next, newest) = (0, LogTime::default());
+        Self { since, read_through: None, failure: None, ever_heard: false, heard: None, next, newest }
+    }
+
+    /// A record has come; whether it has come before.
+    ///
+    /// When a broker has lost the end of the topic, it is read once more from its beginning. Taken for news, its heartbeats would let the
+    /// log's time go by once more, and end all runs. An offset alone does not tell: what was appended since, or to a topic made anew,
+    /// may have one that has been before, but was appended later.
+    pub(crate) fn is_repetition(&mut self, offset: u64, appended: LogTime) -> bool {
+        if offset < self.next && appended <= self.newest {
+            return true;
+        }
+        (self.next, self.newest) = (self.next.max(offset.saturating_add(1)), appended);
+        false
     }
 
     /// A heartbeat of anyone has been received.

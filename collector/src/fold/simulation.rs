@@ -397,9 +397,10 @@ impl Reader {
         while let Some((appended, payload)) =
             world.log.get(self.interceptors_read).filter(|(appended, _)| *appended <= at)
         {
+            let offset = self.interceptors_read as u64;
             self.interceptors_read += 1;
             if let Payload::Interceptors(record) = payload {
-                self.fold.interceptor_record(record.clone(), log_time(world, *appended), now);
+                self.fold.interceptor_record(record.clone(), offset, log_time(world, *appended), now);
             }
         }
         let mut turned = Vec::new();

@@ -6,6 +6,8 @@ use plimsoll_wire::frame::{Activation, Heartbeat};
 
 use super::*;
 
+mod read_again;
+
 const TOPIC: &str = "plimsoll.default.app";
 const W: Duration = Duration::from_secs(10);
 const S: u64 = 1_000_000;
@@ -16,6 +18,8 @@ struct Stage {
     fold: Fold,
     origin: Instant,
     now_s: f64,
+    /// The interceptors' topic, from its first offset on.
+    written: Vec<(LogTime, InterceptorRecord)>,
 }
 
 impl Stage {
@@ -23,7 +27,7 @@ impl Stage {
         let origin = Instant::now();
         let mut fold = Fold::new(origin);
         fold.assign(Topic::from(TOPIC), W, W, origin);
-        Self { fold, origin, now_s: 0.0 }
+        Self { fold, origin, now_s: 0.0, written: Vec::new() }
     }
 
     fn now(&self) -> Instant {
@@ -68,9 +72,15 @@ impl Stage {
         let mut heartbeat =
             Heartbeat { interceptor: name.into(), incarnation, at_us: us, watermark_us: us, ..Heartbeat::default() };
         change(&mut heartbeat);
-        let record = InterceptorRecord { record: Some(Record::Heartbeat(heartbeat)) };
-        let (log_now, now) = (self.log_now(), self.now());
-        self.fold.interceptor_record(record, log_now, now);
+        self.hear(Record::Heartbeat(heartbeat), self.log_now());
+    }
+
+    /// The next record of the interceptors' topic comes.
+    fn hear(&mut self, record: Record, appended: LogTime) {
+        let record = InterceptorRecord { record: Some(record) };
+        let (offset, now) = (self.written.len() as u64, self.now());
+        self.written.push((appended, record.clone()));
+        self.fold.interceptor_record(record, offset, appended, now);
     }
 
     fn made(&self, name: &str, in_flight: u64) -> Frame {
@@ -314,9 +324,8 @@ fn an_activation_is_told_before_its_topic_is_read_and_counts_once() {
     stage.now_s += 0.25;
     let frame = stage.made("a", 1);
     let activation = Activation { topic: TOPIC.into(), frame: Some(frame.clone()) };
-    let record = InterceptorRecord { record: Some(Record::Activation(activation)) };
     let (log_now, now) = (stage.log_now(), stage.now());
-    stage.fold.interceptor_record(record, log_now, now);
+    stage.hear(Record::Activation(activation), log_now);
     let mut told = Vec::new();
     stage.fold.turned(now, &mut told);
     assert_eq!((told.len(), told[0].in_flight, told[0].known), (1, 1, true));
@@ -357,9 +366,8 @@ fn a_broker_whose_clock_is_set_back_makes_nobody_missing() {
                 watermark_us: us,
                 ..Heartbeat::default()
             };
-            let record = InterceptorRecord { record: Some(Record::Heartbeat(heartbeat)) };
-            let (appended, now) = (LogTime(stage.log_now().0 - 900_000), stage.now());
-            stage.fold.interceptor_record(record, appended, now);
+            let appended = LogTime(stage.log_now().0 - 900_000);
+            stage.hear(Record::Heartbeat(heartbeat), appended);
         }
         stage.read_through();
         let answer = stage.answer();

@@ -1,0 +1,54 @@
+//! An interceptors' topic that is read once more: a broker has lost the end of it, or another topic has its name.
+
+use super::*;
+
+/// Two interceptors, heard for so long that the log keeps no more; `b` has two requests in flight.
+fn heard_for_long() -> Stage {
+    let mut stage = Stage::new();
+    stage.read_through().seconds(900, &["a", "b"]).frame("b", 2).second(&["a", "b"]);
+    stage
+}
+
+#[test]
+fn a_topic_cut_back_and_read_again_ends_no_run_and_forgets_none() {
+    let mut stage = heard_for_long();
+    assert_eq!(stage.answer().in_flight, 2);
+    let lost = 4;
+    let (kept, now) = (stage.written.len() - lost, stage.now());
+    stage.written.truncate(kept);
+    for (offset, (appended, record)) in stage.written.clone().into_iter().enumerate() {
+        stage.fold.interceptor_record(record, offset as u64, appended, now);
+    }
+    stage.read_through().told();
+    // At an offset that has been before.
+    stage.now_s += 0.9;
+    stage.beat("a", 1, |_| {});
+    let answer = stage.read_through().answer();
+    assert!(answer.known && !answer.zero_is_unknown, "{answer:?}");
+    assert_eq!((answer.in_flight, stage.fold.interceptor_counts()), (2, (2, 0)));
+}
+
+#[test]
+fn heartbeats_that_come_again_prove_no_life() {
+    let mut stage = heard_for_long();
+    for _ in 0..4 {
+        stage.now_s += 1.0;
+        let now = stage.now();
+        for (offset, (appended, record)) in stage.written.clone().into_iter().enumerate() {
+            stage.fold.interceptor_record(record, offset as u64, appended, now);
+        }
+        stage.read_through();
+    }
+    assert!(stage.unknown().contains("no interceptor has been heard for over 3 s"));
+}
+
+#[test]
+fn a_topic_made_anew_is_heard_from_its_first_record_on() {
+    let mut stage = heard_for_long();
+    stage.written.clear();
+    for _ in 0..5 {
+        stage.second(&["a", "b"]).frame("b", 2);
+        let answer = stage.answer();
+        assert!(answer.known && answer.in_flight == 2, "{answer:?}");
+    }
+}
