@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use plimsoll_wire::collector::{Answer, CollectorLoad, InterceptorState, Update};
@@ -16,6 +17,9 @@ use tokio::time::Instant;
 const CHUNK: usize = 512;
 /// Subscribers at most. There are as many as managers, and each may have a dying stream besides its new one.
 const SUBSCRIBERS_MAX: usize = 64;
+/// What is known is as old as the reader's last sign of life. Older than this, as in a process that was frozen and wakes, it is not told
+/// before the reader has looked: a manager takes what it hears for what is known now.
+const ASLEEP: Duration = Duration::from_secs(3);
 
 /// What the reader tells all subscribers at once.
 #[derive(Debug, Default)]
@@ -51,6 +55,8 @@ struct Held {
     interceptors_version: u64,
     subscribers: HashMap<u64, Backlog>,
     next: u64,
+    /// The reader's last sign of life; none before the first.
+    beaten: Option<Instant>,
     leaving: bool,
     closed: bool,
 }
@@ -167,6 +173,7 @@ impl Hub {
             held.interceptors_version += 1;
         }
         held.state = state;
+        held.beaten = Some(Instant::now());
         for backlog in held.subscribers.values_mut() {
             backlog.beat = true;
         }
@@ -235,7 +242,10 @@ impl Subscriber {
     }
 
     fn update(&self, held: &mut Held) -> Option<Update> {
-        let Held { answers, state, interceptors_version, subscribers, leaving, .. } = held;
+        let Held { answers, state, interceptors_version, subscribers, beaten, leaving, .. } = held;
+        if beaten.is_some_and(|beaten| beaten.elapsed() > ASLEEP) {
+            return None;
+        }
         let backlog = subscribers.get_mut(&self.id)?;
         let idle = backlog.at_once.len() == 0 && backlog.paced.len() == 0 && backlog.released.is_empty();
         if idle && backlog.snapshot.is_none() && !backlog.beat {
@@ -293,8 +303,6 @@ impl Drop for Subscriber {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;
@@ -407,6 +415,26 @@ mod tests {
         hub.beat(state(1));
         assert!(!subscriber.next().await.unwrap().interceptors_changed);
         nothing_comes(&subscriber).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_freeze_nothing_is_told_before_the_reader_has_looked() {
+        let hub = hub(1);
+        hub.beat(State::default());
+        let listening = hub.subscribe().unwrap();
+        snapshot(&listening).await;
+        hub.tell(vec![answer(0, 3)], Urgency::Paced);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let new = hub.subscribe().unwrap();
+        for subscriber in [&listening, &new] {
+            nothing_comes(subscriber).await;
+        }
+        let unknown = Answer { unknown_reason: "not read for long".into(), ..answer(0, 3) };
+        hub.tell(vec![unknown.clone()], Urgency::Paced);
+        hub.beat(State::default());
+        for subscriber in [&listening, &new] {
+            assert_eq!(subscriber.next().await.unwrap().answers, [unknown.clone()]);
+        }
     }
 
     #[tokio::test(start_paused = true)]
