@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use plimsoll_wire::collector::{Answer, InterceptorState};
 use plimsoll_wire::frame::{Frame, InterceptorRecord, interceptor_record::Record};
-use plimsoll_wire::log::{LogError, LogTime, ReadThrough, Topic};
+use plimsoll_wire::log::{LogError, LogTime, ReadThrough, StartAt, Topic};
 use tokio::time::Instant;
 
 mod clock;
@@ -131,17 +131,22 @@ impl Fold {
         self.topics.len()
     }
 
-    /// From when on a topic with these windows has to be read, where the reading begins now; none where nothing tells, and all has to be
-    /// read. Ask when the interceptors' topic has been replayed.
+    /// From where on a topic with these windows has to be read, where the reading begins now. Ask when the interceptors' topic has been
+    /// replayed.
     #[must_use]
-    pub fn reads_from(&self, concurrency: Duration, rate: Duration, now: Instant) -> Option<LogTime> {
-        let (newest, received) = (self.roster.clock().newest()?, self.roster.received()?);
+    pub fn reads_from(&self, concurrency: Duration, rate: Duration, now: Instant) -> StartAt {
+        let (Some(newest), Some(received)) = (self.roster.clock().newest(), self.roster.received()) else {
+            return StartAt::Oldest;
+        };
         // A heartbeat from long ago that was replayed just now makes this earlier than need be, which harms nothing.
         let passed = u64::try_from(now.saturating_duration_since(received).as_millis()).unwrap_or(u64::MAX);
         let log_now = LogTime(newest.0.saturating_add(passed));
         // The windows of a missing run end where it was heard last.
-        let evidence = self.roster.alive().map(|(_, run, _)| run.heard_at()).min().unwrap_or(log_now);
-        Some(evidence.min(log_now).before(reading_back(Windows::new(concurrency, rate))))
+        let evidence = self.roster.alive().map(|(_, run, _)| run.heard_at()).min().unwrap_or(log_now).min(log_now);
+        let window = reading_back(Windows::new(concurrency, rate));
+        // By the topic's own clock, too: the broker that leads it may be behind the one that leads the interceptors' topic.
+        let back = Duration::from_millis(log_now.0 - evidence.0).saturating_add(window);
+        StartAt::From { time: evidence.before(window), back }
     }
 
     /// Takes a record of the interceptors' topic, in the order of the log. One that comes once more, as when the topic was cut back and is

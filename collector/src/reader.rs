@@ -291,7 +291,7 @@ impl Reader {
         for topic in topics {
             self.fold.read_anew(&topic, now);
             let (concurrency, rate) = self.assigned.get(&topic).copied().unwrap_or_default();
-            starts.push((topic, self.fold.reads_from(concurrency, rate, now).map_or(StartAt::Oldest, StartAt::At)));
+            starts.push((topic, self.fold.reads_from(concurrency, rate, now)));
         }
         self.topics.add(starts);
     }

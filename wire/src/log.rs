@@ -71,8 +71,14 @@ pub enum StartAt {
     /// With the first record appended after the log has been asked where the topic ends. That has happened when a
     /// [`ReadThrough`] does not name the topic any more.
     End,
-    /// With the first record appended at or after this time; if there is none yet, with the next one.
-    At(LogTime),
+    /// With the first record appended at or after `time`, and at the latest `back` before the topic's newest record: the clock that `time` is
+    /// from may be ahead of the one that stamps this topic. An empty topic is read from its beginning.
+    From {
+        /// By another topic's clock.
+        time: LogTime,
+        /// By the topic's own.
+        back: Duration,
+    },
     /// This long before the topic's newest record, by the log's clock. An empty topic is read from its beginning.
     BeforeNewest(Duration),
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use plimsoll_wire::frame::{Activation, Frame, Heartbeat, InterceptorRecord, interceptor_record::Record};
-use plimsoll_wire::log::{LogError, LogTime, ReadThrough, Topic};
+use plimsoll_wire::log::{LogError, LogTime, ReadThrough, StartAt, Topic};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
@@ -416,8 +416,11 @@ impl Reader {
             let behind: Vec<_> = stalled.into_iter().map(topic_name).collect();
             self.fold.read_through(&ReadThrough { as_of: now, behind });
             if self.from.is_none() {
-                let from = self.fold.reads_from(self.windows.0, self.windows.1, now);
-                self.from = Some(from.map_or(0, |from| from.0.saturating_sub(world.scenario.broker_ms) * MS));
+                // All topics have the same clock here.
+                self.from = Some(match self.fold.reads_from(self.windows.0, self.windows.1, now) {
+                    StartAt::From { time, .. } => time.0.saturating_sub(world.scenario.broker_ms) * MS,
+                    _ => 0,
+                });
                 for topic in 0..world.scenario.topics {
                     self.fold.read_anew(&topic_name(topic), now + Duration::from_micros(1));
                 }

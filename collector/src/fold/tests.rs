@@ -376,6 +376,18 @@ fn a_broker_whose_clock_is_set_back_makes_nobody_missing() {
 }
 
 #[test]
+fn a_topic_is_read_back_far_enough_by_its_own_clock_too() {
+    let mut stage = Stage::new();
+    let (now, margin) = (stage.now(), Duration::from_secs(20));
+    assert_eq!(stage.fold.reads_from(W, W, now), StartAt::Oldest, "nobody has been heard");
+    stage.read_through().seconds(3, &["a", "b"]).seconds(5, &["a"]);
+    // The windows of `b` end 5 s before now.
+    let back = 2 * W + margin + Duration::from_secs(5);
+    let (time, now) = (stage.log_now().before(back), stage.now());
+    assert_eq!(stage.fold.reads_from(W, 2 * W, now), StartAt::From { time, back });
+}
+
+#[test]
 fn longer_windows_than_were_read_for_are_told_of_and_not_answered_before_they_are_replayed() {
     let mut stage = Stage::new();
     stage.read_through().second(&["a"]);

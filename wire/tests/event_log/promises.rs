@@ -46,13 +46,16 @@ pub(crate) async fn reading_starts_where_it_was_asked_to(log: &dyn EventLog) {
     let times: Vec<_> = all.records[&topic].iter().map(|record| record.appended).collect();
 
     let from = async |start| contents(log, &topic, start).await.payloads(&topic);
-    assert_eq!(from(StartAt::At(times[2])).await, numbers(2..5), "a record at the very time counts");
+    let time = |time, back| StartAt::From { time, back };
+    assert_eq!(from(time(times[2], Duration::ZERO)).await, numbers(2..5), "a record at the very time counts");
     let just_after = plimsoll_wire::log::LogTime(times[2].0 + 1);
-    assert_eq!(from(StartAt::At(just_after)).await, numbers(3..5));
+    assert_eq!(from(time(just_after, Duration::ZERO)).await, numbers(3..5));
     let after_all = plimsoll_wire::log::LogTime(times[4].0 + 1);
-    assert_eq!(from(StartAt::At(after_all)).await, numbers(0..0));
+    assert_eq!(from(time(after_all, Duration::ZERO)).await, numbers(4..5), "the time may be from a clock that is ahead");
     assert_eq!(from(StartAt::End).await, numbers(0..0));
     let window = Duration::from_millis(times[4].0 - times[3].0);
+    assert_eq!(from(time(after_all, window)).await, numbers(3..5));
+    assert_eq!(from(time(times[1], window)).await, numbers(1..5));
     assert_eq!(from(StartAt::BeforeNewest(window)).await, numbers(3..5));
     assert_eq!(from(StartAt::BeforeNewest(Duration::ZERO)).await, numbers(4..5));
     assert_eq!(from(StartAt::BeforeNewest(Duration::from_secs(3600))).await, numbers(0..5));
@@ -261,7 +264,8 @@ pub(crate) async fn five_hundred_topics_are_read_from_a_time(log: &dyn EventLog)
     round(2).await;
     round(3).await;
     let begun = Instant::now();
-    let mut reading = Reading::of(log, PACED, &topics, StartAt::At(plimsoll_wire::log::LogTime(newest_of_round_1)));
+    let time = plimsoll_wire::log::LogTime(newest_of_round_1);
+    let mut reading = Reading::of(log, PACED, &topics, StartAt::From { time, back: Duration::ZERO });
     reading.all().await;
     eprintln!("figure: 500 topics sought by time, read and proven in {:?}", begun.elapsed());
     for topic in &topics {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::lookup::{ANSWER_TIMEOUT, Lookup, PerTopic};
-use super::native::{TopicId, Which};
+use super::native::{Found, TopicId, Which};
 use crate::log::{LogError, LogTime, StartAt, Topic};
 
 /// A topic whose reading is to start, or to go on.
@@ -60,8 +60,7 @@ async fn offsets(lookup: &Lookup, starts: Vec<(Topic, StartAt)>) -> Result<PerTo
         let which = match start {
             StartAt::Oldest => Which::Oldest,
             StartAt::End => return None,
-            StartAt::At(time) => from(*time),
-            StartAt::BeforeNewest(_) => Which::Newest,
+            StartAt::From { .. } | StartAt::BeforeNewest(_) => Which::Newest,
         };
         Some((topic.clone(), which))
     });
@@ -70,8 +69,10 @@ async fn offsets(lookup: &Lookup, starts: Vec<(Topic, StartAt)>) -> Result<PerTo
     for (topic, start) in starts {
         match (start, found.remove(&topic)) {
             (StartAt::BeforeNewest(by), Some(Ok(Some(newest)))) => {
-                let newest = LogTime(u64::try_from(newest.time_ms).unwrap_or(0));
-                windows.push((topic, from(newest.before(by))));
+                windows.push((topic, from(appended(newest).before(by))));
+            }
+            (StartAt::From { time, back }, Some(Ok(Some(newest)))) => {
+                windows.push((topic, from(time.min(appended(newest).before(back)))));
             }
             (_, Some(Ok(Some(found)))) => {
                 offsets.insert(topic, Ok(found.offset));
@@ -90,6 +91,11 @@ async fn offsets(lookup: &Lookup, starts: Vec<(Topic, StartAt)>) -> Result<PerTo
         };
     }
     Ok(offsets)
+}
+
+/// When a record was appended, where that has been told.
+fn appended(found: Found) -> LogTime {
+    LogTime(u64::try_from(found.time_ms).unwrap_or(0))
 }
 
 fn from(time: LogTime) -> Which {

@@ -267,7 +267,9 @@ impl Stored {
         match start {
             StartAt::Oldest => self.first,
             StartAt::End => self.first + self.records.len() as u64,
-            StartAt::At(time) => from(time),
+            StartAt::From { time, back } => {
+                self.records.back().map_or(self.first, |newest| from(time.min(newest.appended.before(back))))
+            }
             StartAt::BeforeNewest(by) => {
                 self.records.back().map_or(self.first, |newest| from(newest.appended.before(by)))
             }
@@ -327,6 +329,23 @@ mod tests {
         let offsets: Vec<_> = shelf.read(reader, LogTime(9_000)).records.iter().map(|record| record.offset).collect();
         assert_eq!(offsets, [1]);
         assert!(shelf.behind(reader).is_empty());
+    }
+
+    #[test]
+    fn reading_from_a_time_by_a_clock_that_is_ahead_begins_before_the_newest_record_all_the_same() {
+        let a = Topic::from("a");
+        let mut shelf = shelf_with(&a, Duration::from_secs(100));
+        for at_ms in [10_000, 11_000, 12_000] {
+            append(&mut shelf, &a, at_ms);
+        }
+        let mut from = |time, back| {
+            let reader = shelf.open_reader(Arc::default());
+            shelf.start_reading(reader, &a, StartAt::From { time: LogTime(time), back });
+            let read = shelf.read(reader, LogTime(12_000)).records;
+            read.iter().map(|record| record.offset).collect::<Vec<_>>()
+        };
+        assert_eq!(from(500_000, Duration::from_secs(1)), [1, 2]);
+        assert_eq!(from(10_000, Duration::from_secs(1)), [0, 1, 2], "nothing that the time wants is left out");
     }
 
     #[test]
