@@ -150,14 +150,15 @@ impl Reader {
 
     fn take_records(&mut self, topic: &Topic, batches: Bytes, from: u64) -> Result<u64, Garbled> {
         let (records, bytes) = (&mut self.batch.records, &mut self.batch_bytes);
-        let before = records.len();
+        let before = (records.len(), *bytes);
         let read = records::read(batches, from, |records::Read { offset, appended, payload }| {
             *bytes += payload.len();
             records.push(Record { topic: topic.clone(), offset, appended, payload });
         });
         if read.is_err() {
-            // They come again, with what could not be read.
-            records.truncate(before);
+            // They come again, with what could not be read. What they leave behind must not fill the batch, or nothing more is asked for.
+            records.truncate(before.0);
+            *bytes = before.1;
         }
         read
     }
@@ -229,5 +230,41 @@ impl Reader {
             self.proof_at = now + often;
             self.batch.read_through = self.places.proof();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::log::Subscription;
+    use crate::log::kafka::KafkaConfig;
+    use crate::log::kafka::clients::Reach;
+    use crate::log::kafka::direct::Direct;
+    use crate::log::kafka::direct::batch::put_batch;
+    use crate::log::kafka::lookup::Lookup;
+
+    #[tokio::test]
+    async fn an_answer_that_is_spoilt_again_and_again_takes_no_room_from_those_after_it() {
+        let broker = "127.0.0.1:1";
+        let (config, reach) = (Arc::new(KafkaConfig::new(broker)), Arc::new(Reach::new(broker)));
+        let direct = Direct::new(&config, &reach).expect("the settings are right");
+        let lookup = Lookup::new(config, reach).expect("the settings are right");
+        let (_subscription, feed) = Subscription::channel();
+        let mut reader = Reader::new(&direct, feed, Pace::AtOnce, lookup);
+        let mut batches = BytesMut::new();
+        for payload in [&b"good"[..], b"spoilt"] {
+            put_batch(&mut batches, [Bytes::from_static(payload)].iter(), 5);
+        }
+        let within_the_last = batches.len() - 4;
+        batches[within_the_last] ^= 1;
+        let batches = batches.freeze();
+        for _ in 0..3 {
+            assert!(reader.take_records(&Topic::from("t"), batches.clone(), 0).is_err());
+        }
+        assert_eq!((reader.batch.records.len(), reader.batch_bytes), (0, 0));
     }
 }
