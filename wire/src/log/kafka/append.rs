@@ -32,8 +32,9 @@ impl Producers {
     /// Makes the producers.
     ///
     /// # Errors
-    /// [`LogError::BadSetting`] when librdkafka does not take one of the settings.
+    /// [`LogError::BadSetting`] when librdkafka does not take one of the settings, or it would acknowledge too early.
     pub(super) fn new(config: &Arc<KafkaConfig>, reach: &Arc<Reach>) -> Result<Self, LogError> {
+        clients::check_acks(config)?;
         let make = |name| {
             let (config, reach) = (config.clone(), reach.clone());
             let of_client = config.clone();
@@ -120,4 +121,25 @@ fn explain(outcome: &Result<(), KafkaError>, record: &Append, reach: &Reach) -> 
         _ if is_silence(error) => reach.lost(&what, &format!("not acknowledged within {APPEND_TIMEOUT:?}")),
         _ => reach.unavailable(&what, &error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_that_readers_can_not_rely_on_are_refused() {
+        let producers = |key: &str, value: &str| {
+            let mut config = KafkaConfig::new("127.0.0.1:1");
+            config.client.insert(key.into(), value.into());
+            Producers::new(&Arc::new(config), &Arc::new(Reach::new("127.0.0.1:1")))
+        };
+        for (key, value) in [("acks", "0"), ("acks", "1"), ("request.required.acks", "1")] {
+            let error = producers(key, value).expect_err(value).to_string();
+            assert!(error.contains(&format!("{key}={value}")) && error.contains("write all"), "{error}");
+        }
+        for value in ["all", "-1"] {
+            assert!(producers("acks", value).is_ok(), "{value}");
+        }
+    }
 }

@@ -29,6 +29,31 @@ pub(super) enum Role {
 /// How long an appended record may wait for its acknowledgement.
 pub(super) const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The names of the setting for how many replicas acknowledge a record.
+pub(super) const ACKS: [&str; 2] = ["acks", "request.required.acks"];
+
+/// Whether records are acknowledged by all replicas in sync, as they must be: a heartbeat says that all frames before it can be read. What the
+/// leader alone has is kept from readers until the others have it, for half a minute if one is slow, and is gone if the leader is lost.
+///
+/// # Errors
+/// [`LogError::BadSetting`] for any other acknowledgement.
+pub(super) fn check_acks(config: &KafkaConfig) -> Result<(), LogError> {
+    for key in ACKS {
+        match config.client.get(key).map(String::as_str) {
+            None | Some("all" | "-1") => {}
+            Some(given) => {
+                return Err(LogError::BadSetting {
+                    setting: format!("{key}={given}"),
+                    reason: "write all, or leave it out: what fewer replicas have acknowledged is kept from readers, and a \
+                             busy workload would look idle"
+                        .into(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Makes a client. Blocks for some milliseconds.
 ///
 /// # Errors

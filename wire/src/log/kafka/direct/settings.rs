@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::super::KafkaConfig;
-use super::super::clients::APPEND_TIMEOUT;
+use super::super::clients::{ACKS, APPEND_TIMEOUT, check_acks};
 use super::address::{self, Address};
 use super::keys::Keys;
 use super::messages::Acks;
@@ -89,7 +89,7 @@ impl Settings {
         let settings = Self {
             brokers: address::brokers(brokers)?,
             client_id: keys.text(&["client.id"]).unwrap_or("plimsoll").to_owned(),
-            acks: Acks { wanted: acks(&mut keys)?, timeout_ms: request_timeout_ms(&mut keys)? },
+            acks: Acks { wanted: all_replicas(config, &mut keys)?, timeout_ms: request_timeout_ms(&mut keys)? },
             append_timeout: keys.duration(&["message.timeout.ms", "delivery.timeout.ms"], APPEND_TIMEOUT)?,
             silence: keys.duration(&["socket.timeout.ms"], Duration::from_secs(10))?,
             setup_timeout: keys.duration(&["socket.connection.setup.timeout.ms"], Duration::from_secs(5))?,
@@ -131,15 +131,11 @@ fn security(keys: &mut Keys<'_>) -> Result<(Option<Tls>, Option<Credentials>), L
     Ok((with_tls, credentials))
 }
 
-fn acks(keys: &mut Keys<'_>) -> Result<i16, LogError> {
-    let names = ["acks", "request.required.acks"];
-    match keys.text(&names) {
-        None | Some("all" | "-1") => Ok(-1),
-        Some("1") => Ok(1),
-        Some(_) => {
-            Err(keys.bad(names[0], "write all or 1; without an acknowledgement nothing could be said of a record"))
-        }
-    }
+/// As the protocol says it.
+fn all_replicas(config: &KafkaConfig, keys: &mut Keys<'_>) -> Result<i16, LogError> {
+    // What is set says nothing else then.
+    let _all = keys.text(&ACKS);
+    check_acks(config).map(|()| -1)
 }
 
 fn request_timeout_ms(keys: &mut Keys<'_>) -> Result<i32, LogError> {
@@ -172,7 +168,7 @@ mod tests {
     #[test]
     fn librdkafkas_keys_are_followed() {
         let settings = read(&[
-            ("acks", "1"),
+            ("acks", "-1"),
             ("client.id", "me"),
             ("message.timeout.ms", "1500"),
             ("broker.address.family", "v4"),
@@ -180,7 +176,7 @@ mod tests {
             ("linger.ms", "5"),
         ])
         .expect("they are right");
-        assert_eq!((settings.acks.wanted, &*settings.client_id, settings.family), (1, "me", Family::V4));
+        assert_eq!((settings.acks.wanted, &*settings.client_id, settings.family), (-1, "me", Family::V4));
         assert_eq!(settings.append_timeout, Duration::from_millis(1500));
         assert_eq!(settings.brokers[0].to_string(), "other:1");
         assert_eq!(read(&[]).expect("all has a default").acks.wanted, -1);
@@ -207,6 +203,7 @@ mod tests {
     fn a_wrong_value_is_named_with_its_key() {
         for (key, value) in [
             ("acks", "0"),
+            ("acks", "1"),
             ("security.protocol", "tls"),
             ("message.timeout.ms", "soon"),
             ("message.timeout.ms", "0"),
