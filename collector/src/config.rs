@@ -1,6 +1,6 @@
 //! The collector's settings.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -18,7 +18,7 @@ pub struct Config {
     pub collector_listen: SocketAddr,
 
     /// How managers reach this collector. Default: the address it listens on, or the host's name where that is all addresses.
-    #[arg(long, env = "PLIMSOLL_COLLECTOR_ADVERTISE", value_name = "HOST[:PORT]")]
+    #[arg(long, env = "PLIMSOLL_COLLECTOR_ADVERTISE", value_name = "HOST[:PORT]", value_parser = advertise)]
     pub collector_advertise: Option<String>,
 
     /// Where the probes /livez and /readyz, and /metrics, listen.
@@ -78,13 +78,28 @@ impl Config {
 /// Whether the text ends in a port; the colons of a bare IPv6 address are none.
 fn has_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
-    port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+    port.parse::<u16>().is_ok_and(|port| port > 0) && (!host.contains(':') || host.ends_with(']'))
 }
 
 fn host_name() -> String {
     let told = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let told = told.trim();
     if told.is_empty() { "localhost".to_owned() } else { told.to_owned() }
+}
+
+/// What managers can connect to. Anything else would be registered, and the collector be `joining` for ever.
+fn advertise(text: &str) -> Result<String, String> {
+    let host = if has_port(text) { text.rsplit_once(':').map_or(text, |(host, _)| host) } else { text };
+    let is_v6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
+    let is_name = |host: &str| !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    let can_be_reached = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(bracketed) => is_v6(bracketed),
+        None => is_name(host) || is_v6(host),
+    };
+    if can_be_reached {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is no HOST or HOST:PORT; an IPv6 address with a port is written [::1]:9095"))
 }
 
 fn read_interval(text: &str) -> Result<Duration, String> {
@@ -119,6 +134,16 @@ mod tests {
         assert_eq!(advertised(Some("[::1]:80"), "0.0.0.0:9095"), "[::1]:80");
         assert_eq!(advertised(Some("[::1]"), "0.0.0.0:9095"), "[::1]:9095");
         assert_eq!(advertised(Some("fd00::1"), "0.0.0.0:9095"), "[fd00::1]:9095");
+    }
+
+    #[test]
+    fn an_address_that_no_manager_can_connect_to_is_refused() {
+        for good in ["c-0", "c-0.collectors:1234", "10.0.0.1", "fd00::1", "[fd00::1]", "[fd00::1]:80"] {
+            assert_eq!(advertise(good).as_deref(), Ok(good));
+        }
+        for wrong in ["", ":9095", "c-0:70000", "c-0:0", "c-0:grpc", "http://c-0", "c 0", "[::1", "[::1]x", "[c-0]"] {
+            assert!(advertise(wrong).is_err_and(|error| error.contains(wrong)), "{wrong}");
+        }
     }
 
     #[test]
