@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_wire::collector::{InterceptorState, interceptor_state};
 use plimsoll_wire::frame::{Frame, Heartbeat};
@@ -19,8 +20,10 @@ pub(crate) const MISSING_AFTER_MS: i64 = 3_000;
 pub(crate) const GONE_AFTER_MS: i64 = 15_000;
 /// A run that has ended is forgotten after this much log time: it has left the longest window long before.
 const FORGOTTEN_AFTER_MS: i64 = 11 * 60 * 1_000;
-/// Heartbeats kept of a run. A topic whose reading trails by more is unknown anyway.
+/// Heartbeats kept of a run, and the least time between them, however short the interceptor's tick is: a topic whose reading trails by more
+/// than all of that is unknown anyway.
 const BEATS_KEPT: usize = 16;
+const BEATS_APART: Duration = Duration::from_millis(250);
 
 /// One run of one interceptor, by the order in which they were first heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +118,20 @@ impl Run {
         self.heard_at
     }
 
+    /// Keeps the newest heartbeat; the one before it only where that did not come just after another.
+    fn keep(&mut self, beat: Beat) {
+        let mut received = self.beats.iter().rev().map(|beat| beat.received);
+        if let (Some(newest), Some(before)) = (received.next(), received.next())
+            && newest.saturating_duration_since(before) < BEATS_APART
+        {
+            self.beats.pop_back();
+        }
+        self.beats.push_back(beat);
+        if self.beats.len() > BEATS_KEPT {
+            self.beats.pop_front();
+        }
+    }
+
     fn countable(&self, read_through: Instant) -> Option<&Beat> {
         self.beats.iter().rev().find(|beat| beat.received <= read_through)
     }
@@ -184,10 +201,7 @@ impl Roster {
         }
         let undelivered = undelivered(run.beats.back(), &heartbeat);
         let Heartbeat { at_us, watermark_us, leaving, .. } = heartbeat;
-        run.beats.push_back(Beat { received, appended, at_us, watermark_us, undelivered });
-        if run.beats.len() > BEATS_KEPT {
-            run.beats.pop_front();
-        }
+        run.keep(Beat { received, appended, at_us, watermark_us, undelivered });
         run.heard = now;
         run.heard_at = appended;
         run.anchor = (at_us, now.elapsed_ms);

@@ -288,6 +288,21 @@ fn a_heartbeat_does_not_count_before_the_frames_it_vouches_for_have_been_read() 
 }
 
 #[test]
+fn heartbeats_of_a_short_tick_are_kept_for_as_long_as_a_topics_reading_may_trail() {
+    let mut stage = Stage::new();
+    stage.read_through().seconds(3, &["a"]);
+    for _ in 0..400 {
+        stage.now_s += 0.05;
+        stage.beat("a", 1, |_| {});
+        let (now, trails) = (stage.now(), Duration::from_secs(2));
+        stage.fold.interceptors_read_through(&ReadThrough { as_of: now, behind: Vec::new() });
+        stage.fold.read_through(&ReadThrough { as_of: now - trails, behind: Vec::new() });
+        let answer = stage.answer();
+        assert!(answer.known && !answer.zero_is_unknown, "{answer:?}");
+    }
+}
+
+#[test]
 fn a_topic_that_lags_alone_is_unknown_alone() {
     let mut stage = Stage::new();
     stage.fold.assign(Topic::from("plimsoll.default.other"), W, W, stage.origin);
