@@ -15,7 +15,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::admin::Readiness;
 use crate::fold::Fold;
@@ -83,32 +83,36 @@ impl Reader {
         })
     }
 
-    /// Reads until shutdown.
+    /// Reads until shutdown, or until the log has ended.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         self.interceptors.add([(Topic::from(INTERCEPTORS), StartAt::BeforeNewest(INTERCEPTORS_BACK))]);
         let mut tick = tokio::time::interval(self.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Neither the log nor the store ends before us. Should one, the rest goes on, and the answers say what they are worth.
-        let (mut interceptors_open, mut topics_open, mut assignment_open) = (true, true, true);
+        // Neither the log nor the store ends before us. Should the store, the rest goes on. Should what reads the log, as by a panic in its
+        // task, nothing would ever be known again, and a new process helps.
+        let mut assignment_open = true;
         self.assignment.mark_changed();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                batch = self.interceptors.next(), if interceptors_open => match batch {
+                batch = self.interceptors.next() => match batch {
                     Some(batch) => self.take_interceptors(batch),
-                    None => interceptors_open = closed("the interceptors' topic"),
+                    None => return error!("{INTERCEPTORS} is read no more: the log has ended"),
                 },
                 // Before the topics' batches, which may come without end.
                 _ = tick.tick() => self.tell(),
                 changed = self.assignment.changed(), if assignment_open => match changed {
                     Ok(()) => self.follow(),
-                    Err(_) => assignment_open = closed("the store"),
+                    Err(_) => {
+                        warn!("the store has ended: the plan is followed as it is");
+                        assignment_open = false;
+                    }
                 },
                 Some(question) = self.questions.recv() => self.answer(question),
-                batch = self.topics.next(), if topics_open => match batch {
+                batch = self.topics.next() => match batch {
                     Some(batch) => self.take_topics(batch),
-                    None => topics_open = closed("the topics"),
+                    None => return error!("the topics are read no more: the log has ended"),
                 },
             }
         }
@@ -295,9 +299,4 @@ impl Reader {
         }
         self.topics.add(starts);
     }
-}
-
-fn closed(what: &str) -> bool {
-    warn!("{what}: nothing more comes from there");
-    false
 }

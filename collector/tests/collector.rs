@@ -168,6 +168,15 @@ async fn at_the_end_streams_end_well_and_the_registration_is_taken_back() -> Res
 }
 
 #[tokio::test]
+async fn a_collector_whose_log_has_ended_ends_with_an_error_and_does_not_stay_deaf() -> Result<()> {
+    let stage = Stage::new(1, PACE).await?;
+    stage.log.close().await;
+    let ended = stage.collector.ended().await?;
+    ensure!(matches!(ended, Err(plimsoll_collector::Error::Ended)), "{ended:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn probes_say_what_is_missing_and_metrics_what_is_read() -> Result<()> {
     let log = Arc::new(MemoryLog::new());
     let store = Arc::new(MemoryStore::new());

@@ -84,6 +84,11 @@ impl Served {
         self.shutdown.cancel();
     }
 
+    /// Waits until it ends by itself.
+    pub async fn ended(self) -> Result<Result<(), plimsoll_collector::Error>> {
+        Ok(timeout(LIMIT, self.task).await??)
+    }
+
     /// Stops it, and waits until it has.
     pub async fn stop(self) -> Result<()> {
         self.shutdown.cancel();
