@@ -38,14 +38,21 @@ struct Header {
     count: i32,
 }
 
-/// Hands out the records of these batches from this offset on, in order; the offset after them. A batch that is cut off at the end is
-/// left for the next time.
+/// Hands out the records of these batches from this offset on, in order; the offset after them, and how many bytes they take unpacked. A
+/// batch that is cut off at the end is left for the next time, and so is what comes after `room` bytes: one answer may have hundreds
+/// of batches that each become a giant.
 ///
 /// # Errors
 /// [`Garbled`] for what is no batch, or one whose bytes are not what was appended.
-pub(super) fn read(mut batches: Bytes, from: u64, mut each: impl FnMut(Read)) -> Result<u64, Garbled> {
-    let mut next = from;
-    while let Some(mut batch) = take_batch(&mut batches)? {
+pub(super) fn read(
+    mut batches: Bytes,
+    from: u64,
+    room: usize,
+    mut each: impl FnMut(Read),
+) -> Result<(u64, usize), Garbled> {
+    let (mut next, mut unpacked) = (from, 0);
+    while unpacked < room {
+        let Some(mut batch) = take_batch(&mut batches)? else { break };
         let header = read_header(&batch)?;
         if crc32c::crc32c(&batch[COVERED_FROM..]) != header.checksum {
             return Err(Garbled::new("a record batch does not have the checksum that it says"));
@@ -55,12 +62,13 @@ pub(super) fn read(mut batches: Bytes, from: u64, mut each: impl FnMut(Read)) ->
         if after > next && header.attributes & CONTROL == 0 {
             let packed = batch.split_off(HEADER);
             let records = compression::unpack(header.attributes & COMPRESSION, packed)?;
+            unpacked += records.len();
             read_records(&header, &records, next, &mut each)?;
         }
         // What compaction took has no record.
         next = next.max(after);
     }
-    Ok(next)
+    Ok((next, unpacked))
 }
 
 /// The next whole batch.
@@ -131,7 +139,7 @@ mod tests {
 
     fn read_all(batches: &Bytes, from: u64) -> Result<(Vec<Read>, u64), Garbled> {
         let mut found = Vec::new();
-        let next = read(batches.clone(), from, |record| found.push(record))?;
+        let (next, _) = read(batches.clone(), from, usize::MAX, |record| found.push(record))?;
         Ok((found, next))
     }
 
@@ -194,6 +202,24 @@ mod tests {
                 let _ = read_all(&bytes.into(), 0);
             }
         }
+    }
+
+    #[test]
+    fn what_is_unpacked_at_a_time_is_bounded_and_the_rest_is_left_for_the_next_time() {
+        let mut batches = BytesMut::new();
+        for offset in 0..3 {
+            batches.extend_from_slice(&another_batch(&[vec![0; 1_000]], offset));
+        }
+        let batches = batches.freeze();
+        let within = |from, room| {
+            let mut found = Vec::new();
+            let read = read(batches.clone(), from, room, |record| found.push(record.offset));
+            (found, read.expect("they are batches").0)
+        };
+        assert_eq!(within(0, 0), (vec![], 0));
+        assert_eq!(within(0, 1), (vec![0], 1));
+        assert_eq!(within(0, 1_500), (vec![0, 1], 2));
+        assert_eq!(within(2, 1_500), (vec![2], 3));
     }
 
     #[test]

@@ -25,6 +25,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES: i32 = 1024 * 1024;
 /// Bytes of one topic in it at most: many topics have their turn in each answer.
 const TOPIC_BYTES: i32 = 256 * 1024;
+/// Unpacked bytes that one batch takes, but for the last of the broker's batches in it: whoever may write to a topic may write a small one
+/// that becomes a giant, and many of them.
+const UNPACKED_BYTES: usize = 32 * 1024 * 1024;
 /// What to do about an answer that can't be right.
 const SPOILT: &str = "something between here and the broker, or its disk, changes what it holds; look at both, and try --direct-reading false";
 /// A topic without a leader for so long is told.
@@ -149,18 +152,27 @@ impl Reader {
     }
 
     fn take_records(&mut self, topic: &Topic, batches: Bytes, from: u64) -> Result<u64, Garbled> {
-        let (records, bytes) = (&mut self.batch.records, &mut self.batch_bytes);
-        let before = (records.len(), *bytes);
-        let read = records::read(batches, from, |records::Read { offset, appended, payload }| {
-            *bytes += payload.len();
+        // Of what comes while the batch is over-full nothing is taken in; it is asked for again when there is room.
+        let room = UNPACKED_BYTES.saturating_sub(self.batch_bytes);
+        let records = &mut self.batch.records;
+        let before = records.len();
+        let read = records::read(batches, from, room, |records::Read { offset, appended, payload }| {
             records.push(Record { topic: topic.clone(), offset, appended, payload });
         });
-        if read.is_err() {
-            // They come again, with what could not be read. What they leave behind must not fill the batch, or nothing more is asked for.
-            records.truncate(before.0);
-            *bytes = before.1;
+        match read {
+            Ok((next, unpacked)) => {
+                // Only what is handed over gives its room back.
+                if records.len() > before {
+                    self.batch_bytes += unpacked;
+                }
+                Ok(next)
+            }
+            Err(garbled) => {
+                // They come again, with what could not be read.
+                records.truncate(before);
+                Err(garbled)
+            }
         }
-        read
     }
 
     /// A broker does not give a topic's records, by this code.
