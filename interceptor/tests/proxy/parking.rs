@@ -1,8 +1,12 @@
 //! Connections of clients that hold nothing while they wait for a request, and lose nothing by it.
 
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+
 use crate::client::Client;
 use crate::scene::{Scene, until};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, read_head};
 
 const GET: &str = "GET /head HTTP/1.1\r\nhost: app.test\r\n\r\n";
 const POST: &str = "POST /echo HTTP/1.1\r\nhost: app.test\r\ncontent-length: 4\r\n\r\nbody";
@@ -98,4 +102,36 @@ async fn a_request_that_reached_a_parked_connection_before_the_end_is_answered()
         assert!(client.is_closed().await);
     }
     stopping.await.unwrap().unwrap();
+}
+
+/// A workload that answers `/N` with N bytes, and one request on each connection.
+async fn of_any_length() -> Upstream {
+    Upstream::scripted(|mut stream, _| async move {
+        let head = read_head(&mut stream).await;
+        let path = head.split(' ').nth(1).unwrap();
+        let length: usize = path[1..].parse().unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let answer = [head.into_bytes(), vec![b'x'; length]].concat();
+        let _client_gone = stream.write_all(&answer).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_response_that_its_client_takes_late_comes_whole() {
+    let scene = Scene::start().await;
+    scene.ready(&[of_any_length().await.address]);
+    // Sockets on loopback hold some megabytes: of one of these responses they hold all but the end, which waits in the proxy.
+    let mut clients = Vec::new();
+    for length in (16..56_usize).map(|step| step << 16) {
+        let mut client = scene.client().await;
+        client.send(&format!("GET /{length} HTTP/1.1\r\nhost: app.test\r\n\r\n")).await;
+        clients.push((client, length));
+    }
+    // Whoever is at rest for so long is parked.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (client, length) in &mut clients {
+        assert_eq!(client.response().await.body.len(), *length);
+    }
+    until_parked(&scene, 40).await;
 }

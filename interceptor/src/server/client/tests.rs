@@ -1,0 +1,52 @@
+//! What a connection knows of what its client takes.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::net::Ipv4Addr;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// A socket as it is served, and the client's end of it.
+async fn connected() -> (ClientStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (ours, peer) = listener.accept().await.unwrap();
+    (ClientStream::new(Transport::Plain(ours), Client::new(peer, false, false, None)), theirs)
+}
+
+/// Writes until no more is taken, in one of the two ways that there are.
+async fn fill(stream: &mut ClientStream, vectored: bool) {
+    let bytes = vec![0; 1 << 16];
+    poll_fn(|cx| {
+        loop {
+            let stream = Pin::new(&mut *stream);
+            let written = if vectored {
+                stream.poll_write_vectored(cx, &[IoSlice::new(&bytes)])
+            } else {
+                stream.poll_write(cx, &bytes)
+            };
+            match written {
+                Poll::Ready(written) => assert!(written.unwrap() > 0),
+                Poll::Pending => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_client_has_not_taken_its_response_is_not_at_rest() {
+    for vectored in [false, true] {
+        let (mut stream, _theirs) = connected().await;
+        let client = stream.client.clone();
+        assert!(client.is_at_rest(), "nothing has come, and nothing is to be written");
+        fill(&mut stream, vectored).await;
+        assert!(!client.is_at_rest(), "parked now, it would lose the end of the response (vectored: {vectored})");
+        // Whoever writes flushes when it has nothing more to write.
+        stream.flush().await.unwrap();
+        assert!(client.is_at_rest());
+    }
+}
