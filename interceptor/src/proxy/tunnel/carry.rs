@@ -77,7 +77,7 @@ where
         let read = tokio::select! {
             biased;
             () = farewell.cancelled(), if frames.is_between() && !frames.is_closed() => {
-                to_client.write_all(&GOING_AWAY).await?;
+                send(to_client, &GOING_AWAY).await?;
                 told.cancel();
                 // The client's answer reaches the workload as if it had asked itself, and the workload ends the connection.
                 tokio::io::copy(from_endpoint, &mut tokio::io::sink()).await?;
@@ -95,9 +95,16 @@ where
                 break;
             }
         }
-        to_client.write_all(&buffer[..passed]).await?;
+        send(to_client, &buffer[..passed]).await?;
         count += passed as u64;
     }
+}
+
+/// Writes all of it and keeps nothing back: TLS takes more than its socket does, and the next frame, which would push the rest out, may
+/// be one that the client is to ask for.
+async fn send<C: AsyncWrite + Unpin>(to_client: &mut C, bytes: &[u8]) -> io::Result<()> {
+    to_client.write_all(bytes).await?;
+    to_client.flush().await
 }
 
 #[cfg(test)]
@@ -132,6 +139,27 @@ mod tests {
         drop(workload);
         assert_eq!(other_client.read(&mut [0; 8]).await.unwrap(), 0);
         drop(other_client);
+        carried.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_is_not_kept_back_until_the_next_one() {
+        let (client, mut other_client) = tokio::io::duplex(1000);
+        let (endpoint, mut workload) = tokio::io::duplex(1000);
+        let farewell = CancellationToken::new();
+        // As TLS does, it takes what its socket has not taken.
+        let client = tokio::io::BufWriter::new(client);
+        let carried = tokio::spawn(carry(client, (endpoint, Bytes::new()), Some(farewell.clone())));
+        workload.write_all(HELLO).await.unwrap();
+        let mut said = [0; 7];
+        let read = tokio::time::timeout(GOOD_BYE, other_client.read_exact(&mut said)).await;
+        read.expect("it comes though the workload says nothing more").unwrap();
+        assert_eq!(said, HELLO);
+        farewell.cancel();
+        let mut good_bye = [0; 4];
+        let read = tokio::time::timeout(GOOD_BYE / 2, other_client.read_exact(&mut good_bye)).await;
+        read.expect("the good-bye comes too").unwrap();
+        assert_eq!(good_bye, GOING_AWAY);
         carried.await.unwrap().unwrap();
     }
 
