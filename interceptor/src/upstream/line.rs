@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use plimsoll_wire::resources::{BackendProtocol, Workload};
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,11 @@ use super::http2::{Place, Session, Sessions, Terms};
 use super::tls::{Offer, Trust, chose_http2};
 use super::{Connection, Stream};
 use crate::metrics::Metrics;
+
+/// An endpoint whose host vanished without a word is noticed after about a minute of silence: a request, or a tunnel, that has no limit
+/// of time would be in flight for ever. (Where something is on its way there, the kernel gives up after some fifteen minutes.)
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
 
 /// What the endpoints of a workload speak.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,9 +228,7 @@ async fn dial(
 }
 
 async fn connect(trust: &Trust, backend: &Backend, origin: &Origin, upgrade: bool) -> io::Result<Stream> {
-    let stream = TcpStream::connect(origin.address).await?;
-    // Heads and bodies are written whole; waiting for more would only delay them.
-    stream.set_nodelay(true)?;
+    let stream = reach(origin.address).await?;
     if !backend.is_secure() {
         return Ok(Stream::Plain(stream));
     }
@@ -236,4 +240,26 @@ async fn connect(trust: &Trust, backend: &Backend, origin: &Origin, upgrade: boo
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the endpoint does not speak HTTP/2 over TLS"));
     }
     Ok(Stream::Tls(Box::new(stream)))
+}
+
+async fn reach(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Heads and bodies are written whole; waiting for more would only delay them.
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_says_nothing_is_asked_whether_it_is_still_there() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = reach(listener.local_addr().unwrap()).await.unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+    }
 }
