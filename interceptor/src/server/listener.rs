@@ -4,8 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 use super::crowd::{Crowd, Place};
@@ -13,6 +12,8 @@ use super::tls::{Door, Pass};
 
 /// Connections that wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// Both queues, when they are full.
+const MOST_WAITING: usize = 2 * BACKLOG as usize;
 /// A client that vanished without a word is noticed after about a minute, so that no request stays in flight for ever.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
@@ -126,15 +127,19 @@ impl Entrances {
         Ok(Accepted { place: Some(place), ..accepted })
     }
 
+    /// The connections that wait in the kernel's queues, and no more than fit there: under a flood this has an end, too.
+    pub(crate) fn accept_waiting(&self) -> impl Iterator<Item = Accepted> {
+        std::iter::from_fn(|| self.accept_now()).take(MOST_WAITING)
+    }
+
     /// A connection that is there already.
-    pub(crate) fn accept_now(&self) -> Option<Accepted> {
-        let plain = self.plain.accept().now_or_never().and_then(Result::ok);
-        let plain = plain.map(|(stream, peer)| Accepted { stream, peer, entrance: Entrance::Plain, place: None });
-        plain.or_else(|| {
-            let (tls, door) = self.tls.as_ref()?;
-            let (stream, peer) = tls.accept().now_or_never()?.ok()?;
-            Some(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), door.last_pass()), place: None })
-        })
+    fn accept_now(&self) -> Option<Accepted> {
+        if let Some((stream, peer)) = take(&self.plain) {
+            return Some(Accepted { stream, peer, entrance: Entrance::Plain, place: None });
+        }
+        let (tls, door) = self.tls.as_ref()?;
+        let (stream, peer) = take(tls)?;
+        Some(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), door.last_pass()), place: None })
     }
 
     async fn accept_tls(&self) -> io::Result<Accepted> {
@@ -142,5 +147,45 @@ impl Entrances {
         let pass = door.pass().await;
         let (stream, peer) = tls.accept().await?;
         Ok(Accepted { stream, peer, entrance: Entrance::Tls(door.clone(), pass), place: None })
+    }
+}
+
+/// Asks the system: the runtime hears of a connection later, and lets a task accept no more than some dozens of them at once.
+fn take(listener: &tokio::net::TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        match SockRef::from(listener).accept() {
+            Ok((socket, peer)) => {
+                socket.set_nonblocking(true).ok()?;
+                return Some((TcpStream::from_std(socket.into()).ok()?, peer.as_socket()?));
+            }
+            // It went away while it waited.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_who_wait_in_the_kernels_queue_are_accepted_at_the_end() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let entrances = Entrances::new(Listeners { plain: listener, tls: None }).unwrap();
+        // Nothing is awaited from here on, so that the runtime does not hear of them.
+        let mut clients: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let mut accepted: Vec<_> = entrances.accept_waiting().collect();
+        assert_eq!(accepted.len(), clients.len());
+        for (client, accepted) in clients.iter_mut().zip(&mut accepted) {
+            assert_eq!(accepted.peer, client.local_addr().unwrap());
+            io::Write::write_all(client, b"!").unwrap();
+            assert_eq!(accepted.stream.read_u8().await.unwrap(), b'!');
+        }
     }
 }

@@ -165,9 +165,7 @@ async fn run(
         }
     }
     // Whoever is in the kernel's queue has been told that the connection is open.
-    while let Some(accepted) = entrances.accept_now() {
-        worker.serve(accepted);
-    }
+    entrances.accept_waiting().for_each(|accepted| worker.serve(accepted));
     handed.close();
     while let Some(accepted) = handed.recv().await {
         if let Ok(accepted) = accepted.map(TcpStream::from_std) {
