@@ -4,6 +4,7 @@ mod carry;
 mod websocket;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
@@ -46,7 +47,8 @@ pub(crate) fn open(
     if let Some(protocol) = protocol {
         response.headers_mut().insert(UPGRADE, protocol);
     }
-    let joined = join(client, endpoint, read, exchange, at_endpoint, farewell);
+    let patience = worker.settings.client_write_timeout;
+    let joined = join(client, (endpoint, read), (exchange, at_endpoint), farewell, patience);
     worker.tasks.spawn_local(async move {
         let _open = open;
         joined.await;
@@ -56,15 +58,14 @@ pub(crate) fn open(
 
 async fn join(
     client: OnUpgrade,
-    endpoint: Stream,
-    read: Bytes,
-    mut exchange: Exchange,
-    at_endpoint: AtEndpoint,
+    endpoint: (Stream, Bytes),
+    (mut exchange, at_endpoint): (Exchange, AtEndpoint),
     farewell: Option<CancellationToken>,
+    patience: Option<Duration>,
 ) {
     let outcome = async {
         let client = TokioIo::new(client.await.map_err(std::io::Error::other)?);
-        carry::carry(client, (endpoint, read), farewell).await
+        carry::carry(client, endpoint, farewell, patience).await
     };
     match outcome.await {
         Ok((sent_bytes, received_bytes)) => {

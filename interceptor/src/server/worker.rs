@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     upstream_max_uses: u32,
     header_read_timeout: Duration,
     client_idle_timeout: Duration,
-    client_write_timeout: Option<Duration>,
+    pub(crate) client_write_timeout: Option<Duration>,
     pool: pool::Bounds,
     http2: Terms,
 }
