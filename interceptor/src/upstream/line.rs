@@ -171,18 +171,18 @@ impl Lines {
                 let opening = async move {
                     let stream = dial(&trust, &backend, &to, false, within, &metrics).await?;
                     let session = Session::open(stream, life, sessions.terms(), &tasks).await?;
-                    sessions.add(&to, session);
-                    Ok(())
+                    sessions.add(&to, session.clone());
+                    Ok(session)
                 };
-                opening.map(|outcome: io::Result<()>| outcome.map_err(Arc::new)).boxed_local()
+                opening.map(|outcome: io::Result<Rc<Session>>| outcome.map_err(Arc::new)).boxed_local()
             };
             let opened = self.sessions.open_once(&origin, open).await;
-            opened.map_err(|error| io::Error::new(error.kind(), error))?;
-            // So many may have waited that there is no room for all: the others wait for the next one.
+            let session = opened.map_err(|error| io::Error::new(error.kind(), error))?;
             match self.sessions.enter(&origin) {
                 Some(place) => return Ok(Line::Shared(place)),
-                None if self.sessions.any(&origin) => {}
-                None => return Err(ended()),
+                None if session.is_closed() => return Err(ended()),
+                // More may have waited than it is for: the others wait for the next one.
+                None => {}
             }
         }
     }

@@ -217,6 +217,28 @@ async fn a_connection_that_grew_old_gets_no_more_requests() {
 }
 
 #[tokio::test]
+async fn each_of_many_requests_at_once_may_have_a_connection_to_itself() {
+    let scene = Scene::with(|config, workload| {
+        config.proxy_threads = Some(1.try_into().unwrap());
+        config.upstream_max_age = Duration::ZERO;
+        workload.backend_protocol = Some(BackendProtocol::H2c);
+    })
+    .await;
+    let upstream = Upstream::behind(Speaks::Http2, None).await;
+    scene.ready(&[upstream.address]);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = scene.client().await;
+        client.send("GET /slow HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().await.text(), "slow");
+    }
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_stops_nobody_else() {
     let scene = scene().await;
     let upstream = Upstream::behind(Speaks::Http2, None).await;

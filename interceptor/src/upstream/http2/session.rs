@@ -91,9 +91,15 @@ impl Session {
         Ok(Rc::new(Self { sender, secure, life, max_streams, uses: Cell::new(0), state }))
     }
 
-    /// Whether it can't get any more requests, now or later.
+    /// Whether it can't get any more requests, now or later. However short its life is to be, it is for one request.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        if self.state.ended.get() || now >= self.life.until || self.uses.get() >= self.life.uses {
+        let uses = self.uses.get();
+        (uses > 0 && now >= self.life.until) || uses >= self.life.uses || self.is_closed()
+    }
+
+    /// Whether the endpoint takes no more requests on it.
+    pub(crate) fn is_closed(&self) -> bool {
+        if self.state.ended.get() {
             return true;
         }
         // After the endpoint's GOAWAY this is an error. A handle of its own: one that has sent nothing never waits.

@@ -13,10 +13,12 @@ use tokio::time::Instant;
 use super::super::Origin;
 use super::session::{Session, Slot, Terms};
 
+/// What becomes of an opening.
+type Opened = Result<Rc<Session>, Arc<io::Error>>;
 /// A connection's opening, which all requests that need it wait for; it goes on as long as one of them does.
-type Opening = Shared<LocalBoxFuture<'static, Result<(), Arc<io::Error>>>>;
+type Opening = Shared<LocalBoxFuture<'static, Opened>>;
 /// The same, for who does not wait for it.
-type WeakOpening = WeakShared<LocalBoxFuture<'static, Result<(), Arc<io::Error>>>>;
+type WeakOpening = WeakShared<LocalBoxFuture<'static, Opened>>;
 
 /// Connections by where they go. There are as many for one endpoint as its requests at once need.
 #[derive(Debug)]
@@ -59,11 +61,6 @@ impl Sessions {
         of_origin.open.iter().find_map(|session| Some(Place { session: session.clone(), slot: session.enter()? }))
     }
 
-    /// Whether any connection is open.
-    pub(crate) fn any(&self, origin: &Origin) -> bool {
-        self.by_origin.borrow().get(origin).is_some_and(|of_origin| !of_origin.open.is_empty())
-    }
-
     /// From now on this connection is used too.
     pub(crate) fn add(&self, origin: &Origin, session: Rc<Session>) {
         self.by_origin.borrow_mut().entry(origin.clone()).or_default().open.push(session);
@@ -76,8 +73,8 @@ impl Sessions {
     pub(crate) async fn open_once(
         &self,
         origin: &Origin,
-        open: impl FnOnce() -> LocalBoxFuture<'static, Result<(), Arc<io::Error>>>,
-    ) -> Result<(), Arc<io::Error>> {
+        open: impl FnOnce() -> LocalBoxFuture<'static, Opened>,
+    ) -> Opened {
         let opening: Opening = {
             let mut by_origin = self.by_origin.borrow_mut();
             let of_origin = by_origin.entry(origin.clone()).or_default();
