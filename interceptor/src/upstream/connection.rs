@@ -226,7 +226,7 @@ impl Connection {
     pub(crate) fn reusable(mut self: Box<Self>, now: Instant) -> Option<Box<Self>> {
         // Bytes after the response's end would be taken for the next one's beginning.
         let at_rest = self.sending.is_done() && self.body.has_ended() && self.io.incoming.is_empty();
-        if !at_rest || !self.keep_alive || self.uses >= self.life.uses || now >= self.life.until {
+        if !at_rest || !self.keep_alive || self.uses >= self.life.uses || self.is_old(now) {
             return None;
         }
         self.io.rest();
@@ -237,6 +237,11 @@ impl Connection {
     /// Looks after an idle connection: true where the endpoint has closed it.
     pub(crate) fn ended_while_idle(&mut self) -> bool {
         self.io.is_disturbed()
+    }
+
+    /// Whether it has lived too long to carry another request.
+    pub(crate) fn is_old(&self, now: Instant) -> bool {
+        now >= self.life.until
     }
 
     /// Since when it has carried no request.

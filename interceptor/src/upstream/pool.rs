@@ -83,12 +83,13 @@ impl Pool {
         self.idle.borrow().count
     }
 
-    /// Closes what has been idle too long, what the endpoint has closed, and all connections to endpoints that get no more
-    /// requests.
+    /// Closes what has been idle too long, what has grown old, what the endpoint has closed, and all connections to endpoints that get
+    /// no more requests.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let stays = |connection: &mut Box<Connection>| {
             connection.idle_since().is_some_and(|since| now - since < self.bounds.idle)
+                && !connection.is_old(now)
                 && !connection.ended_while_idle()
         };
         idle.by_endpoint.retain(|_, OfEndpoint { endpoint, connections }| {

@@ -51,6 +51,18 @@ async fn a_connection_that_grew_old_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_grows_old_while_it_is_idle_is_closed() {
+    let scene = Scene::with(|config, _| config.upstream_max_age = Duration::from_secs(4)).await;
+    let upstream = Upstream::start().await;
+    scene.ready(&[upstream.address]);
+    let idle = async || scene.metric("interceptor_upstream_idle_connections").await;
+    scene.get("/").await;
+    crate::scene::until(async || idle().await == Some(1), "it is kept").await;
+    // Long before --upstream-idle-timeout.
+    crate::scene::until(async || idle().await == Some(0), "it has grown old").await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_closes_idle_connections_costs_no_error() {
     let scene = Scene::start().await;
     let upstream = Upstream::scripted(|mut stream, _| async move {
