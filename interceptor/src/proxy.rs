@@ -67,7 +67,8 @@ pub(crate) async fn answer(
         // Whoever sends its next request elsewhere has none under way here when idle connections are closed.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    active.answered();
+    // HTTP/1.0 has no chunks.
+    active.answered(version == Version::HTTP_10 && response.body().size_hint().exact().is_none());
     response.body_mut().keep(active);
     response
 }

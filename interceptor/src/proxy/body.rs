@@ -23,7 +23,7 @@ use crate::upstream::fault::{Fault, Interrupted};
 pub(crate) struct ResponseBody {
     content: Content,
     exchange: Option<Exchange>,
-    /// Only waits to be dropped.
+    /// Waits to be dropped, or told that the body breaks off.
     active: Option<ActiveRequest>,
 }
 
@@ -142,12 +142,15 @@ impl Body for ResponseBody {
     type Error = Interrupted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let Self { content, exchange, .. } = self.get_mut();
+        let Self { content, exchange, active } = self.get_mut();
         let forwarded = match content {
             Content::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Forwarded(forwarded) => forwarded,
         };
         let frame = forwarded.poll_frame(cx);
+        if let (Poll::Ready(Some(Err(_))), Some(active)) = (&frame, active) {
+            active.breaks_off();
+        }
         if let (Poll::Ready(read), Some(exchange)) = (&frame, exchange) {
             if let (Some(Ok(frame)), Some(trail)) = (read, exchange.trail()) {
                 trail.sends(frame.data_ref().map_or(0, |data| data.len() as u64));

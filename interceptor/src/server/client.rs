@@ -47,6 +47,8 @@ pub(crate) struct Client {
     begun: AtomicU32,
     /// Requests that the client has taken back soon after they began.
     taken_back: AtomicU32,
+    /// A response broke off, and its end would look the same.
+    torn: AtomicBool,
 }
 
 /// A client that takes back so many requests, and most of those it sends, makes work for its own sake: HTTP/2 rapid reset.
@@ -97,6 +99,7 @@ impl Client {
             sweeps: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             taken_back: AtomicU32::new(0),
+            torn: AtomicBool::new(false),
         })
     }
 
@@ -125,7 +128,8 @@ impl Client {
         self.requests.fetch_add(1, Relaxed);
         self.began_one.store(true, Relaxed);
         self.begun.fetch_add(1, Relaxed);
-        ActiveRequest { client: self.clone(), began_in: self.sweeps.load(Relaxed), is_answered: false }
+        let began_in = self.sweeps.load(Relaxed);
+        ActiveRequest { client: self.clone(), began_in, is_answered: false, ends_by_closing: false }
     }
 
     /// A stream of it has become a tunnel: it is not idle until the guard is dropped, though the request has been answered.
@@ -169,6 +173,11 @@ impl Client {
         self.requests.load(Relaxed) == 0 && !self.unflushed.load(Relaxed) && self.news.is_at_rest()
     }
 
+    /// Whether it must not take the connection's end for a response's.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.torn.load(Relaxed)
+    }
+
     fn wrote<T>(&self, outcome: &Poll<T>) {
         self.write_blocked.store(outcome.is_pending(), Relaxed);
         if outcome.is_ready() {
@@ -209,12 +218,20 @@ pub(crate) struct ActiveRequest {
     /// The sweep before which it began.
     began_in: u32,
     is_answered: bool,
+    /// Only the connection's end tells the client where its response ends.
+    ends_by_closing: bool,
 }
 
 impl ActiveRequest {
-    /// There is a response, or the head of one.
-    pub(crate) fn answered(&mut self) {
+    /// There is a response, or the head of one; `ends_by_closing` where the client sees its end by the connection's alone.
+    pub(crate) fn answered(&mut self, ends_by_closing: bool) {
         self.is_answered = true;
+        self.ends_by_closing = ends_by_closing;
+    }
+
+    /// The response breaks off.
+    pub(crate) fn breaks_off(&self) {
+        self.client.torn.fetch_or(self.ends_by_closing, Relaxed);
     }
 }
 

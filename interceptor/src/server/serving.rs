@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::{Request, Response};
@@ -15,6 +16,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use socket2::SockRef;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -79,7 +81,7 @@ const MAX_RESET_BY_FAULT: usize = 1024;
 const MAX_SEND_BUFFER: usize = 128 * 1024;
 
 /// An HTTP/2 client that does not answer a ping (within hyper's 20 s) has gone.
-const HTTP2_PING: std::time::Duration = std::time::Duration::from_secs(30);
+const HTTP2_PING: Duration = Duration::from_secs(30);
 
 /// What the thread keeps of a connection.
 #[derive(Debug)]
@@ -166,12 +168,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, served: Rc<Ser
         let (home, lent) = Home::lend(gate);
         // In a box that is gone while the connection is parked.
         Box::pin(speak(&worker, &served, lent)).await;
-        match home.back().filter(|_| served.shall_park.take()) {
+        let back = home.back();
+        if client.is_torn()
+            && let Some(gate) = &back
+        {
+            reset_when_closed(gate);
+        }
+        match back.filter(|_| served.shall_park.take()) {
             Some(back) => gate = back,
             None => return,
         }
         has_come = anything_comes(&worker, &served, &mut gate).await;
     }
+}
+
+/// A client that knows a response's end by the connection's would take half of one for the whole: a reset tells it. (What it has not
+/// read of that half may be lost, which is why others, who can tell, get the usual end.)
+fn reset_when_closed(gate: &Gate<ClientStream>) {
+    // Where the system refuses, the connection has ended.
+    let _refused = SockRef::from(gate.stream().socket()).set_linger(Some(Duration::ZERO));
 }
 
 /// Speaks HTTP until the connection ends, or is to be parked.

@@ -1,9 +1,11 @@
 //! What endpoints send: what may pass, what must not, and what becomes of their connections.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
 
 use crate::scene::Scene;
 use crate::upstream::{Upstream, read_head};
@@ -167,4 +169,28 @@ async fn a_request_goes_out_exactly_as_long_as_it_says() {
         "{}",
         response.text()
     );
+}
+
+#[tokio::test]
+async fn half_a_response_looks_whole_to_no_client_that_knows_its_end_by_the_connections() {
+    let (scene, ends) = (Scene::start().await, Arc::new(Notify::new()));
+    let told = ends.clone();
+    let upstream = Upstream::scripted(move |mut stream, _| {
+        let told = told.clone();
+        async move {
+            read_head(&mut stream).await;
+            let half = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+            stream.write_all(half).await.unwrap();
+            told.notified().await;
+        }
+    });
+    scene.ready(&[upstream.await.address]);
+    let mut client = scene.client().await;
+    client.send("GET / HTTP/1.0\r\nhost: app.test\r\n\r\n").await;
+    client.head().await.unwrap();
+    assert_eq!(client.take(4).await.unwrap(), b"half");
+    ends.notify_one();
+    let error = client.stream.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    scene.until_queue(0, 1).await;
 }
