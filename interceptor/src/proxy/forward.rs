@@ -15,6 +15,7 @@ use crate::endpoints::{AtEndpoint, EndpointSet, Entry, Waiting, Wish};
 use crate::routes::Route;
 use crate::server::client::Client;
 use crate::server::worker::Worker;
+use crate::upstream::fault::Fault;
 use crate::upstream::patience::Patience;
 use crate::upstream::{Backend, Line, RequestBody, ResponseBody, Unanswered};
 
@@ -110,6 +111,8 @@ pub(crate) async fn forward(
                 request = *sent;
                 attempts.elsewhere(&at_endpoint);
             }
+            // The gate takes more for a host than HTTP/2 does.
+            Err(Unanswered::Broken(_, Fault::Head(_))) => return Err(Refusal::BadRequest("the Host field is no host")),
             Err(Unanswered::Broken(_, fault)) => {
                 // A connection that was idle may have been closed for its age: no news of the endpoint's health.
                 if !used && fault.is_the_endpoints() {

@@ -41,7 +41,7 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether it tells of the endpoint's health, and not of the client's.
     pub(crate) fn is_the_endpoints(&self) -> bool {
-        !matches!(self, Self::Client(_) | Self::Request(_))
+        !matches!(self, Self::Client(_) | Self::Request(_) | Self::Head(_))
     }
 }
 

@@ -273,6 +273,27 @@ async fn an_interceptor_that_stops_takes_its_leave_of_workloads() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_none_is_the_clients_fault_and_not_the_endpoints() {
+    let scene = Scene::with(|config, workload| {
+        // Each request is the first of its connection, whose failures count.
+        config.upstream_max_uses = 1;
+        workload.rules[0].hosts = vec!["*".to_owned()];
+        workload.backend_protocol = Some(BackendProtocol::H2c);
+    })
+    .await;
+    let upstream = Upstream::behind(Speaks::Http2, None).await;
+    scene.ready(&[upstream.address]);
+    let mut client = scene.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: app.test:80:90\r\n\r\n").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.text()), (400, "bad request: the Host field is no host\n"));
+    let endpoints = scene.page("/endpoints").await;
+    assert!(endpoints.text().contains("\"failuresInARow\":0"), "{}", endpoints.text());
+    assert_eq!(scene.get("/").await.text(), "hello");
+    scene.until_queue(0, 2).await;
+}
+
+#[tokio::test]
 async fn a_workload_that_speaks_no_http2_is_a_bad_gateway() {
     let scene = scene().await;
     scene.ready(&[Upstream::start().await.address]);
