@@ -13,6 +13,7 @@ mod hold;
 mod instead;
 mod pace;
 mod refusal;
+mod stall;
 mod tunnel;
 
 use std::panic::AssertUnwindSafe;

@@ -64,6 +64,8 @@ struct Shared {
     response_begun: Cell<bool>,
     /// Bytes that have come.
     received: Cell<u64>,
+    /// All of it has come.
+    ended: Cell<bool>,
 }
 
 /// What was wrong with a body.
@@ -108,6 +110,11 @@ impl BodyState {
     /// Bytes of it that have come.
     pub(crate) fn received(&self) -> u64 {
         self.0.received.get()
+    }
+
+    /// Whether all of it has come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.ended.get()
     }
 }
 
@@ -191,6 +198,9 @@ impl Body for ClientBody {
             },
         };
         this.pace.goes_on(Instant::now);
+        if matches!(outcome, Ok(None)) || this.incoming.is_end_stream() {
+            this.state.0.ended.set(true);
+        }
         Poll::Ready(outcome.map_err(|error| this.failed(error)).transpose())
     }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::affinity::Session;
 use super::client_body::{BodyState, ClientBody};
-use super::{Exchange, Refusal, headers, hold};
+use super::{Exchange, Refusal, headers, hold, stall};
 use crate::endpoints::{AtEndpoint, EndpointSet, Entry, Waiting, Wish};
 use crate::routes::Route;
 use crate::server::client::Client;
@@ -79,10 +79,17 @@ pub(crate) async fn forward(
         exchange.sent(address, attempts.began);
         let began = attempts.began.unwrap_or(exchange.began);
         let patience = Patience { until, after_sent: limits.response_header };
+        // A connection of HTTP/2 is read all the time.
+        let watched = (body_unread && version != Version::HTTP_2).then_some(&body_state);
         let answered = match line {
+            Line::Own(connection) if watched.is_some() => {
+                Box::pin(stall::watched(client, watched, connection.send(request, began, patience))).await
+            }
             Line::Own(connection) => connection.send(request, began, patience).await,
             // Larger than what every request needs that has a connection for itself.
-            Line::Shared(place) => Box::pin(place.send(request, began, patience)).await,
+            Line::Shared(place) => {
+                Box::pin(stall::watched(client, watched, place.send(request, began, patience))).await
+            }
         };
         match answered {
             Ok(mut response) => {

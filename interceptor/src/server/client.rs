@@ -32,7 +32,7 @@ pub(crate) struct Client {
     began_one: AtomicBool,
     /// What its gate and the rest tell each other.
     pub(crate) news: News,
-    /// Held requests whose body has not been read.
+    /// Requests of whose body nothing is read: held ones, and those whose endpoint takes no more of it.
     watchers: AtomicU32,
     orders: AtomicU8,
     /// Something is to be written and the client does not take it.

@@ -3,12 +3,13 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
 use http::Request;
 use plimsoll_wire::resources::BackendProtocol;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -196,4 +197,25 @@ async fn a_post_meant_for_a_connection_that_was_closed_while_idle_reaches_the_wo
         assert!(seen.try_recv().is_err(), "none came twice");
         assert_eq!(upstream.connections.load(SeqCst), 10);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_endpoint_takes_nothing_is_noticed() {
+    let scene = Scene::start().await;
+    let upstream = Upstream::scripted(|stream, _| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    scene.ready(&[upstream.await.address]);
+    let mut client = scene.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 1000000000\r\n\r\n").await;
+    // Until all buffers on the way are full.
+    let megabyte = vec![b'x'; 1 << 20];
+    let second = Duration::from_secs(1);
+    while tokio::time::timeout(second, client.stream.write_all(&megabyte)).await.is_ok_and(|sent| sent.is_ok()) {}
+    scene.until_queue(1, 1).await;
+    // What it has sent already would be waited for otherwise.
+    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    client.leave();
+    scene.until_queue(0, 1).await;
 }
