@@ -54,7 +54,7 @@ pub(crate) struct Metrics {
     pub(crate) resent: Counter,
     /// Handlers that panicked.
     pub(crate) panics: Counter,
-    /// Clients' connections now.
+    /// Clients' connections now, upgraded ones included.
     pub(crate) clients: Gauge,
     /// Those of them that wait for a request and hold nothing but their socket.
     pub(crate) parked: Gauge,

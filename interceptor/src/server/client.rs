@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::crowd::Place;
+use super::crowd::{Place, Present};
 use super::gate::News;
 use crate::proxy::forwarded::Peer;
 
@@ -25,7 +25,7 @@ pub(crate) struct Client {
     secure: bool,
     is_trusted: bool,
     /// Kept as long as its socket, of which a tunnel may be left.
-    _place: Option<Place>,
+    _place: (Option<Place>, Option<Present>),
     /// Requests whose response has not been sent.
     requests: AtomicU32,
     /// A request has begun since the last sweep.
@@ -80,7 +80,12 @@ pub(crate) enum Idleness {
 
 impl Client {
     /// A client at this address, which came in over TLS or not; `is_trusted` if it is a proxy whose word is taken.
-    pub(crate) fn new(peer: SocketAddr, secure: bool, is_trusted: bool, place: Option<Place>) -> Arc<Self> {
+    pub(crate) fn new(
+        peer: SocketAddr,
+        secure: bool,
+        is_trusted: bool,
+        place: (Option<Place>, Option<Present>),
+    ) -> Arc<Self> {
         let address = peer.ip().to_canonical().to_string();
         Arc::new(Self {
             // An address is made of letters that a header may have; an empty field would only mean "unknown".

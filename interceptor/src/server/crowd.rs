@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -17,6 +18,10 @@ use crate::metrics::Metrics;
 
 /// A client's place, until it is dropped.
 pub(crate) type Place = OwnedSemaphorePermit;
+
+/// A client in the gauge of them all, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Present(Gauge);
 
 /// File descriptors for everything that is no proxied request: listeners, the log's connections, files.
 const RESERVE: u64 = 200;
@@ -57,6 +62,20 @@ fn raise_file_limit() -> nix::Result<u64> {
         return Ok(most);
     }
     Ok(now)
+}
+
+impl Present {
+    /// One more client.
+    pub(crate) fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Crowd {

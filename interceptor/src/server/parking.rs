@@ -175,7 +175,7 @@ mod tests {
     use crate::server::client::Client;
 
     fn at_rest() -> Rc<Served> {
-        Served::new(Client::new(([127, 0, 0, 1], 1).into(), false, false, None))
+        Served::new(Client::new(([127, 0, 0, 1], 1).into(), false, false, (None, None)))
     }
 
     #[test]

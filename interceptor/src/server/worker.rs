@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Idleness, Order};
+use super::crowd::Present;
 use super::gate::Bounds;
 use super::listener::Accepted;
 use super::parking::Resting;
@@ -197,7 +198,7 @@ impl Worker {
     /// Serves a client from now on.
     pub(crate) fn serve(self: &Rc<Self>, mut accepted: Accepted) {
         let is_trusted = self.settings.trusted.contains(accepted.peer.ip());
-        let place = accepted.place.take();
+        let place = (accepted.place.take(), Some(Present::count(&self.metrics.clients)));
         let served = Served::new(Client::new(accepted.peer, accepted.entrance.is_secure(), is_trusted, place));
         let id = self.accepted.get();
         self.accepted.set(id + 1);
@@ -211,7 +212,6 @@ impl Worker {
                 stalled: Duration::ZERO,
             },
         );
-        self.metrics.clients.inc();
         let worker = self.clone();
         let registered = Registered { worker: self.clone(), id };
         self.tasks.spawn_local(async move {
@@ -295,6 +295,5 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.clients.borrow_mut().remove(&self.id);
-        self.worker.metrics.clients.dec();
     }
 }

@@ -181,6 +181,7 @@ async fn over_the_limit_of_connections_new_clients_wait_and_those_connected_go_o
     // A tunnel keeps its place.
     waiting.send("GET /upgrade HTTP/1.1\r\nhost: app.test\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n").await;
     assert_eq!(waiting.head().await.unwrap().0, 101);
+    assert_eq!(scene.metric("interceptor_client_connections").await, Some(3));
     let mut late = scene.client().await;
     late.send(GET).await;
     assert!(late.is_silent().await);

@@ -14,7 +14,7 @@ async fn connected() -> (ClientStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (ours, peer) = listener.accept().await.unwrap();
-    (ClientStream::new(Transport::Plain(ours), Client::new(peer, false, false, None)), theirs)
+    (ClientStream::new(Transport::Plain(ours), Client::new(peer, false, false, (None, None))), theirs)
 }
 
 /// Writes until no more is taken, in one of the two ways that there are.
