@@ -118,7 +118,7 @@ async fn measure(kafka: &Kafka, client: &str, topics: usize, options: &Options) 
     ensure!(
         ended.success(),
         "a row of {client}, {topics} topics, failed: {}",
-        printed.lines().last().unwrap_or_default()
+        printed.lines().find(|line| line.starts_with("Error")).unwrap_or(&printed)
     );
     for line in printed.lines().filter(|line| line.starts_with(row::BROKER)) {
         eprintln!("{client}, {topics} topics: {line}");

@@ -123,7 +123,7 @@ impl Collector {
         let farewell = Farewell {
             hub: hub.clone(),
             assignment: assignment.clone(),
-            members: parts.store.watch_members(),
+            store: parts.store.clone(),
             limit: config.leave_timeout,
         };
         let (questions, asked) = questions::line();

@@ -1,11 +1,10 @@
 //! How a collector leaves: it asks for its topics to be taken over, and goes on answering until they are.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_scheduler::plan::{CollectorAssignment, CollectorId};
-use plimsoll_scheduler::store::Member;
+use plimsoll_scheduler::plan::CollectorAssignment;
+use plimsoll_scheduler::store::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -14,6 +13,8 @@ use crate::hub::Hub;
 
 /// After the last handover: managers that do not lead have heard the new owners by then, too.
 const LINGER: Duration = Duration::from_millis(500);
+/// A store that has not said by then who the others are is not waited for: they are asked all the same.
+const UNTOLD: Duration = Duration::from_secs(2);
 /// With no manager listening for this long, nobody would notice the handover.
 const UNHEARD: Duration = Duration::from_secs(2);
 /// Between two looks at who listens.
@@ -24,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Farewell {
     pub(crate) hub: Arc<Hub>,
     pub(crate) assignment: watch::Receiver<Arc<CollectorAssignment>>,
-    pub(crate) members: watch::Receiver<Arc<BTreeMap<CollectorId, Member>>>,
+    pub(crate) store: Arc<dyn Store>,
     /// How long this may take.
     pub(crate) limit: Duration,
 }
@@ -35,7 +36,7 @@ impl Farewell {
         if self.limit.is_zero() || self.assignment.borrow().topics.is_empty() {
             return;
         }
-        if self.members.borrow().len() < 2 {
+        if self.is_alone().await {
             info!("there is no other collector to take over: stopping at once");
             return;
         }
@@ -52,6 +53,14 @@ impl Farewell {
                 limit.as_secs()
             ),
         }
+    }
+
+    /// Whether the store says that there is no other collector. It is asked only now: that all collectors follow one another all the time
+    /// would be a square of news.
+    async fn is_alone(&self) -> bool {
+        let mut members = self.store.watch_members();
+        let told = timeout(UNTOLD, members.wait_for(|members| !members.is_empty())).await;
+        matches!(told, Ok(Ok(members)) if members.len() == 1)
     }
 
     /// True when no topic is left, false when nobody listens.

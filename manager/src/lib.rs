@@ -214,7 +214,7 @@ impl Manager {
             fleet: parts.fleet.clone(),
             live: live::Live::default(),
             run: rest::run(),
-            trials: Semaphore::new(1),
+            trials: Arc::new(Semaphore::new(1)),
             shutdown: shutdown.clone(),
             activity_window: config.activity_window,
             default_policy: config.policy(),

@@ -81,7 +81,7 @@ pub struct Rest {
     /// Tells this run of the manager from all others, in the ids of events.
     pub run: Arc<str>,
     /// The turn of who tries a plan out.
-    pub trials: Semaphore,
+    pub trials: Arc<Semaphore>,
     pub shutdown: CancellationToken,
     pub activity_window: Duration,
     /// What rules where operators have set no policy.

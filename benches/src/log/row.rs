@@ -19,6 +19,8 @@ use crate::figures::{Latencies, cpu_by_thread, cpu_time, resident_mib, shares};
 
 /// From frame to frame of a topic, as the interceptor has it.
 const TICK: Duration = Duration::from_secs(1);
+/// Frames of one tick at most, as the interceptor has it by default (`--frame-budget`): more topics than this take turns.
+const FRAMES_A_TICK: usize = 10_000;
 /// How a line begins that says what of the broker has worked.
 pub const BROKER: &str = "the broker's CPU";
 /// From activation to activation.
@@ -182,18 +184,20 @@ fn frame(number: usize, start: Instant) -> Vec<u8> {
     frame.encode_to_vec()
 }
 
-/// A frame into each topic at every tick, in batches that begin one after the other and wait for none, as the interceptor does.
+/// A frame into each topic at every tick, or into as many as may have one, in batches that begin one after the other and wait for none, as the interceptor does.
 async fn write(log: Arc<KafkaLog>, topics: Vec<Topic>, start: Instant, written: Arc<Mutex<Written>>) {
     let mut ticks = interval(TICK);
+    let mut next = 0;
     loop {
         let tick = ticks.tick().await;
-        let count = topics.len().div_ceil(BATCH);
-        let step = pause(count, limit(TICK));
-        let batches = topics.chunks(BATCH).zip(0..).map(async |(batch, turn)| {
+        let due: Vec<&Topic> = topics.iter().cycle().skip(next).take(topics.len().min(FRAMES_A_TICK)).collect();
+        next = (next + due.len()) % topics.len();
+        let step = pause(due.len().div_ceil(BATCH), limit(TICK));
+        let batches = due.chunks(BATCH).zip(0..).map(async |(batch, turn)| {
             sleep_until(tick + step * turn).await;
             let records = batch.iter().enumerate();
             let records = records
-                .map(|(number, topic)| Append { topic: topic.clone(), payload: frame(number, start).into() })
+                .map(|(number, topic)| Append { topic: (*topic).clone(), payload: frame(number, start).into() })
                 .collect();
             let cut = Instant::now();
             let outcomes = log.append(records).await;

@@ -47,12 +47,14 @@ pub async fn plan(State(rest): Shown, MaybeBody(asked): MaybeBody<TrialAsked>) -
         }
     }
     // One at a time: it takes a processor for as long as it takes.
-    let Ok(_turn) = rest.trials.try_acquire() else {
+    let Ok(turn) = rest.trials.clone().try_acquire_owned() else {
         return Err(Failure::too_many("another plan is being tried out; try again", Duration::from_secs(1)));
     };
     let (board, stored) = (rest.board.clone(), known.stored.clone());
     let inputs = inputs_of(&rest, &known, policy, overruled, asked.rebalance);
     let tried = tokio::task::spawn_blocking(move || {
+        // To its end, whether anybody still waits for it or not.
+        let _turn = turn;
         let keeps_all = TopicLife::new(Duration::MAX);
         let problem = inputs.problem(&board, &keeps_all, &stored.plan);
         tell(problem, &stored.plan)
