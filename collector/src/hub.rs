@@ -433,7 +433,7 @@ mod tests {
         hub.tell(vec![unknown.clone()], Urgency::Paced);
         hub.beat(State::default());
         for subscriber in [&listening, &new] {
-            assert_eq!(subscriber.next().await.unwrap().answers, [unknown.clone()]);
+            assert_eq!(subscriber.next().await.unwrap().answers, std::slice::from_ref(&unknown));
         }
     }
 

@@ -51,7 +51,11 @@ pub(crate) async fn reading_starts_where_it_was_asked_to(log: &dyn EventLog) {
     let just_after = plimsoll_wire::log::LogTime(times[2].0 + 1);
     assert_eq!(from(time(just_after, Duration::ZERO)).await, numbers(3..5));
     let after_all = plimsoll_wire::log::LogTime(times[4].0 + 1);
-    assert_eq!(from(time(after_all, Duration::ZERO)).await, numbers(4..5), "the time may be from a clock that is ahead");
+    assert_eq!(
+        from(time(after_all, Duration::ZERO)).await,
+        numbers(4..5),
+        "the time may be from a clock that is ahead"
+    );
     assert_eq!(from(StartAt::End).await, numbers(0..0));
     let window = Duration::from_millis(times[4].0 - times[3].0);
     assert_eq!(from(time(after_all, window)).await, numbers(3..5));

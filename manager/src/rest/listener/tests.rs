@@ -17,10 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const BOUNDS: Bounds = Bounds { connections: 3, from_one: 3, stalled: STALLED };
 
 /// A server with an answer without end, and a short one.
-async fn server(
-    bounds: Bounds,
-    shutdown: &CancellationToken,
-) -> (SocketAddr, tokio::task::JoinHandle<io::Result<()>>) {
+async fn server(bounds: Bounds, shutdown: &CancellationToken) -> (SocketAddr, tokio::task::JoinHandle<io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let endless = async || {

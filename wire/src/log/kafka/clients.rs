@@ -44,9 +44,10 @@ pub(super) fn check_acks(config: &KafkaConfig) -> Result<(), LogError> {
             Some(given) => {
                 return Err(LogError::BadSetting {
                     setting: format!("{key}={given}"),
-                    reason: "write all, or leave it out: what fewer replicas have acknowledged is kept from readers, and a \
+                    reason:
+                        "write all, or leave it out: what fewer replicas have acknowledged is kept from readers, and a \
                              busy workload would look idle"
-                        .into(),
+                            .into(),
                 });
             }
         }

@@ -119,7 +119,10 @@ fn more_hosts_and_paths_than_a_table_bears_are_refused() {
     assert!(object.workload().is_ok());
     object.spec.hosts.push("one.more.test".to_owned());
     let error = object.workload().expect_err("too many").to_string();
-    assert!(error.starts_with("spec.hosts: its 20100 combinations of hosts, paths and headers are too many"), "{error}");
+    assert!(
+        error.starts_with("spec.hosts: its 20100 combinations of hosts, paths and headers are too many"),
+        "{error}"
+    );
 }
 
 #[test]
