@@ -83,8 +83,8 @@ export class Model extends EventTarget {
   #values(row, [, flags, inFlight, held, concurrency, rate, wanted]) {
     row.known = (flags & KNOWN) !== 0;
     row.active = (flags & ACTIVE) !== 0;
-    // A zero while an interceptor is missing is no zero: KEDA is not told it either.
-    const zeroCounts = (flags & ZERO_UNKNOWN) === 0;
+    // A zero from before, or while an interceptor is missing, is no zero: KEDA is not told it either.
+    const zeroCounts = row.known && (flags & ZERO_UNKNOWN) === 0;
     const said = (value) => ((flags & HEARD) !== 0 && (value || zeroCounts) ? value : null);
     Object.assign(row, { inFlight: said(inFlight), held: said(held), concurrency: said(concurrency), rate: said(rate), wanted: said(wanted) });
     row.state = stateOf(row);

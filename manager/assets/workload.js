@@ -22,12 +22,13 @@ function told() {
     update(explained) {
       const view = explained.workload;
       const now = view?.told;
+      const told = (value, words) => (value || !view.zeroIsUnknown ? words : 'an error');
       const lines = now ? [
-        ['Concurrency', mean(now.concurrency.value), now.concurrency.target,
+        ['Concurrency', told(now.concurrency.value, mean(now.concurrency.value)), now.concurrency.target,
           `${TERMS[now.concurrency.because]}; mean ${mean(now.concurrency.mean)}, held ${now.concurrency.held}, burst ${mean(now.concurrency.burst)}`],
-        ['Requests per second', mean(now.requestRate.value), now.requestRate.target,
+        ['Requests per second', told(now.requestRate.value, mean(now.requestRate.value)), now.requestRate.target,
           `mean ${mean(now.requestRate.mean)}${now.requestRate.raisedForHeld ? ', raised to one target while requests are held' : ''}`],
-        ['Active', now.activity.active ? 'yes' : 'no', null,
+        ['Active', told(now.activity.active, now.activity.active ? 'yes' : 'no'), null,
           `${count(now.activity.inFlight)} in flight; last arrival ${now.activity.secondsSinceArrival === null ? 'never seen' : `${seconds(now.activity.secondsSinceArrival)} ago`}, counts for ${seconds(now.activity.activityWindowSeconds)}`],
       ] : [['All values', 'an error', null, view?.unknownReason ?? 'No resource describes this workload.']];
       rows(body, lines, (line) => line[0], ([name, value, target, because]) => [

@@ -54,18 +54,26 @@ fn told(one: &WorkloadView) -> String {
     let Some(told) = &one.told else {
         return format!("unknown: {}", one.unknown_reason.as_deref().unwrap_or("no answer yet"));
     };
-    let mut said = vec![if told.activity.active { "active".to_owned() } else { "inactive".to_owned() }];
+    // KEDA gets an error where it would be told a zero while an interceptor is missing.
+    let value = |value: f64| {
+        if value > 0.0 || !one.zero_is_unknown { format!("{value:.1}") } else { "unknown".to_owned() }
+    };
+    let mut said = vec![match (told.activity.active, one.zero_is_unknown) {
+        (true, _) => "active".to_owned(),
+        (false, true) => "unknown whether active: an interceptor is missing".to_owned(),
+        (false, false) => "inactive".to_owned(),
+    }];
     if let Some(target) = told.concurrency.target {
         let because = match told.concurrency.because {
             ConcurrencyTerm::Mean => "",
             ConcurrencyTerm::Held => ", held",
             ConcurrencyTerm::Burst => ", burst",
         };
-        said.push(format!("concurrency {:.1} of {target}{because}", told.concurrency.value));
+        said.push(format!("concurrency {} of {target}{because}", value(told.concurrency.value)));
     }
     if let Some(target) = told.request_rate.target {
         let because = if told.request_rate.raised_for_held { ", held" } else { "" };
-        said.push(format!("rate {:.1} of {target}{because}", told.request_rate.value));
+        said.push(format!("rate {} of {target}{because}", value(told.request_rate.value)));
     }
     said.join("; ")
 }
@@ -224,4 +232,32 @@ pub fn decision(one: &Decision) -> String {
         }
     };
     format!("{at}  generation {}  {said}", one.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn view(zero_is_unknown: bool, concurrency: f64, active: bool) -> WorkloadView {
+        let told = json!({
+            "concurrency": { "value": concurrency, "because": "mean", "mean": concurrency, "held": 0, "burst": 0.0, "target": 100 },
+            "requestRate": { "value": 0.0, "mean": 0.0, "raisedForHeld": false, "target": Value::Null },
+            "activity": { "active": active, "inFlight": 0, "secondsSinceArrival": 1.0, "activityWindowSeconds": 30.0 },
+        });
+        let view = json!({
+            "namespace": "shop", "name": "cart", "kind": "InterceptorRoute", "topic": "plimsoll.shop.cart", "provider": "default",
+            "known": true, "windowSeconds": { "concurrency": 15.0, "requestRate": 60.0 }, "zeroIsUnknown": zero_is_unknown, "told": told,
+        });
+        serde_json::from_value(view).expect("it is a workload")
+    }
+
+    #[test]
+    fn no_zero_is_said_while_an_interceptor_is_missing() {
+        assert_eq!(told(&view(false, 0.0, false)), "inactive; concurrency 0.0 of 100");
+        let unknown = "unknown whether active: an interceptor is missing; concurrency unknown of 100";
+        assert_eq!(told(&view(true, 0.0, false)), unknown);
+        assert_eq!(told(&view(true, 3.0, true)), "active; concurrency 3.0 of 100");
+    }
 }

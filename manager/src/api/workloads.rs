@@ -19,7 +19,8 @@ pub struct WorkloadView {
     pub topic: String,
     /// Where it runs.
     pub provider: String,
-    /// Whether its values are known now. Where not, KEDA gets an error, and the numbers here are the last known ones.
+    /// Whether its values are known now. Where not, KEDA gets an error, and the numbers here are the last known ones. A zero is a number here
+    /// only where it is known.
     pub known: bool,
     /// Why they are not known.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -17,6 +17,9 @@ use crate::catalogue::Entry;
 use crate::metrics;
 use crate::told::{self, ConcurrencyTerm};
 
+/// Why a zero can't be told.
+const MISSING: &str = "an interceptor is missing and it would be a zero";
+
 /// One workload, live.
 pub fn workload(rest: &Rest, entry: &Entry) -> WorkloadView {
     let workload = &entry.workload;
@@ -25,6 +28,7 @@ pub fn workload(rest: &Rest, entry: &Entry) -> WorkloadView {
     let missing = best.as_ref().is_ok_and(|heard| heard.answer.zero_is_unknown);
     let heard = best.as_ref().ok().cloned().or_else(|| cell.newest());
     let answer = heard.as_ref().map(|heard| &heard.answer);
+    let zero_is_known = best.is_ok() && !missing;
     WorkloadView {
         namespace: workload.id.namespace.clone(),
         name: workload.id.name.clone(),
@@ -37,10 +41,10 @@ pub fn workload(rest: &Rest, entry: &Entry) -> WorkloadView {
         known: best.is_ok(),
         unknown_reason: best.as_ref().err().map(ToString::to_string),
         collector: heard.as_ref().map(|heard| heard.link.collector.to_string()),
-        in_flight: answer.map(|answer| answer.in_flight),
-        held: answer.map(|answer| answer.held),
-        concurrency: answer.map(|answer| answer.concurrency),
-        request_rate: answer.map(|answer| answer.request_rate),
+        in_flight: answer.map(|answer| answer.in_flight).filter(|count| *count > 0 || zero_is_known),
+        held: answer.map(|answer| answer.held).filter(|count| *count > 0 || zero_is_known),
+        concurrency: answer.map(|answer| answer.concurrency).filter(|value| *value > 0.0 || zero_is_known),
+        request_rate: answer.map(|answer| answer.request_rate).filter(|value| *value > 0.0 || zero_is_known),
         window_seconds: Windows {
             concurrency: workload.scaling.concurrency_window.as_secs_f64(),
             request_rate: workload.scaling.rate_window.as_secs_f64(),
@@ -70,23 +74,30 @@ pub fn told_in_words(workload: &WorkloadView) -> String {
         ConcurrencyTerm::Held => "the requests held for a cold start",
         ConcurrencyTerm::Burst => "a burst in the last tenth of its window",
     };
-    let active = if told.activity.active { "active" } else { "inactive" };
-    let mut said = format!("KEDA is told: {active}");
+    let mut said = vec![match (told.activity.active, workload.zero_is_unknown) {
+        (true, _) => "active".to_owned(),
+        (false, true) => format!("an error for its activity, since {MISSING}"),
+        (false, false) => "inactive".to_owned(),
+    }];
     if let Some(target) = concurrency.target {
-        said.push_str(&format!(
-            "; concurrency {:.2} of {target} a replica, {because} (mean {:.2}, held {}, burst {:.2})",
-            concurrency.value, concurrency.mean, concurrency.held, concurrency.burst
-        ));
+        said.push(if concurrency.value > 0.0 || !workload.zero_is_unknown {
+            format!(
+                "concurrency {:.2} of {target} a replica, {because} (mean {:.2}, held {}, burst {:.2})",
+                concurrency.value, concurrency.mean, concurrency.held, concurrency.burst
+            )
+        } else {
+            format!("an error for its concurrency, since {MISSING}")
+        });
     }
     if let Some(target) = rate.target {
         let raised = if rate.raised_for_held { ", raised for held requests" } else { "" };
-        said.push_str(&format!(
-            "; {:.2} requests a second of {target} a replica{raised} (mean {:.2})",
-            rate.value, rate.mean
-        ));
+        said.push(if rate.value > 0.0 || !workload.zero_is_unknown {
+            format!("{:.2} requests a second of {target} a replica{raised} (mean {:.2})", rate.value, rate.mean)
+        } else {
+            format!("an error for its request rate, since {MISSING}")
+        });
     }
-    said.push('.');
-    said
+    format!("KEDA is told: {}.", said.join("; "))
 }
 
 /// One topic, and what is known about it.
