@@ -140,7 +140,8 @@ pub(crate) async fn an_http_scaled_object_has_its_scaled_object() -> Result<()> 
             && object.metadata.annotations.as_ref().is_none_or(|all| all.is_empty())
     })
     .await?;
-    // Nothing is written where nothing changes.
+    // Nothing is written where nothing changes. (The condition of this change is written after the ScaledObject.)
+    ready(&space, "HTTPScaledObject", "web", "Reconciled").await?;
     let version = |object: Option<DynamicObject>| object.and_then(|object| object.metadata.resource_version);
     let before =
         (version(space.get("ScaledObject", "web").await?), version(space.get("HTTPScaledObject", "web").await?));
