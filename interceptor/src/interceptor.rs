@@ -233,7 +233,9 @@ impl Interceptor {
         let in_force = routes.in_force();
         let (observer, telling) = Observer::start(&config, &metrics, access_log.0)?;
         let settings = Settings::new(&config, count, observer);
-        let most = if config.max_connections == 0 { crowd::default_most() } else { config.max_connections };
+        // It raises the limit of open files as well, which counts however many clients there may be.
+        let possible = crowd::default_most();
+        let most = if config.max_connections == 0 { possible } else { config.max_connections };
         let crowd = Crowd::new(most, count, metrics.clone());
         let upstream_tls = trust.tls();
         let shared =
