@@ -67,7 +67,7 @@ pub struct Config {
 
     /// Requests of one workload that may be held at this interceptor while the workload has no ready endpoint; more are answered
     /// with 503, or with the workload's placeholder where it says so. 0 is no bound.
-    #[arg(long, env = "PLIMSOLL_COLD_START_MAX_PENDING_REQUESTS", value_name = "N",
+    #[arg(long, env = "PLIMSOLL_MAX_PENDING_REQUESTS", value_name = "N",
           default_value = or_addon(&["KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS"], "0"))]
     pub max_pending_requests: usize,
 
