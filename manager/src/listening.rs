@@ -77,7 +77,8 @@ pub async fn listen(
 /// Keeps one collector's stream open.
 async fn follow(manager: String, member: Member, link: Arc<Link>, board: Arc<Board>, stop: CancellationToken) {
     let mut pause = RETRY;
-    let mut well = false;
+    // The first failure is said, be it the first attempt, and those that follow it only for who asks.
+    let mut well = true;
     loop {
         let outcome = tokio::select! {
             () = stop.cancelled() => return,
@@ -96,7 +97,7 @@ async fn follow(manager: String, member: Member, link: Arc<Link>, board: Arc<Boa
             }
             Err(status) if well => {
                 well = false;
-                warn!(collector = %member.id, address = %member.address, error = %status.message(), "lost the collector's stream; trying again");
+                warn!(collector = %member.id, address = %member.address, error = %status.message(), "no stream from the collector; trying again");
             }
             Err(status) => {
                 debug!(collector = %member.id, address = %member.address, error = %status.message(), "collector does not answer")
