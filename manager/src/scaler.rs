@@ -355,3 +355,6 @@ impl Drop for OpenStream {
         self.0.streams_open.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;
