@@ -40,33 +40,13 @@ async fn it_shows_sorts_filters_takes_another_size_and_outlives_its_manager() ->
     takes_other_sizes(&mut terminal).await?;
     once_writes_the_same(&server).await?;
 
+    traffic.stop().await;
     dev.program.as_mut().context("it runs")?.kill()?;
     let lost = |screen: &str| screen.lines().next().is_some_and(|first| first.contains("DISCONNECTED"));
     terminal.shows("the loss, and what was known", |screen| lost(screen) && screen.contains("default/busy")).await?;
     ensure!(terminal.is_coloured(), "the loss is red");
     terminal.types("SSr")?;
     terminal.shows("that keys do what they did", |screen| in_order(screen, ["calm", "busy", "away"])).await?;
-    traffic.stop().await;
-    dev.start().await?;
-    let traffic = dev.send(&load);
-    let server = dev.server();
-    let mut terminal = Terminal::start(SCREEN, &["top", "--server", &server], &[])?;
-
-    terminal.shows("the busiest first", |screen| in_order(screen, ["busy", "calm", "away"])).await?;
-    terminal.shows("values", has_values).await?;
-    sorts_and_filters(&mut terminal).await?;
-    shows_the_other_views(&mut terminal).await?;
-    takes_other_sizes(&mut terminal).await?;
-    once_writes_the_same(&server).await?;
-
-    traffic.stop().await;
-    dev.program.as_mut().context("it runs")?.kill()?;
-    let lost = |screen: &str| screen.lines().next().is_some_and(|first| first.contains("DISCONNECTED"));
-    terminal.shows("the loss, and what was known", |screen| lost(screen) && screen.contains("default/busy")).await?;
-    ensure!(terminal.is_coloured(), "the loss is red");
-    terminal.types("r")?;
-    terminal.shows("that keys do what they did", |screen| in_order(screen, ["away", "calm", "busy"])).await?;
-    terminal.types("r")?;
     dev.start().await?;
     let traffic = dev.send(&load);
     terminal.shows("values again", |screen| !lost(screen) && has_values(screen)).await?;
