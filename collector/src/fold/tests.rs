@@ -451,10 +451,14 @@ fn ten_thousand_topics_of_thirty_interceptors_are_cheap() {
         println!("{what}: {took:?}, {} ns a piece", took.as_nanos() / pieces as u128);
         took
     };
-    let idle = took(&mut stage, "all idle, a second of heartbeats and four looks", INTERCEPTORS, &|stage| {
-        stage.second(&heard);
-        (0..4).for_each(|_| assert!(stage.told().is_empty()));
+    // The quickest of some: a machine that does something else meanwhile says nothing about the fold.
+    let idle = (0..5).map(|_| {
+        took(&mut stage, "all idle, a second of heartbeats and four looks", INTERCEPTORS, &|stage| {
+            stage.second(&heard);
+            (0..4).for_each(|_| assert!(stage.told().is_empty()));
+        })
     });
+    let idle = idle.min().unwrap();
     let folding = took(&mut stage, "a frame of each interceptor in each topic", TOPICS * INTERCEPTORS, &|stage| {
         for name in &heard {
             let (frame, log_now) = (stage.made(name, 1), stage.log_now());

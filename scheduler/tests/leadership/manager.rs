@@ -20,7 +20,14 @@ pub async fn run(name: &str, store: Arc<dyn Store>) -> Result<()> {
     let mut leadership = campaign.leadership();
     let lead = async {
         loop {
-            let Leadership::Leader(term) = wait(&mut leadership).await? else { continue };
+            let term = match wait(&mut leadership).await? {
+                Leadership::Leader(term) => term,
+                Leadership::Follower { leader } => {
+                    println!("follows {}", leader.unwrap_or_default());
+                    leadership.changed().await?;
+                    continue;
+                }
+            };
             println!("leads");
             if let Err(error) = write(&*store, &term).await {
                 println!("refused: {error}");
@@ -41,8 +48,10 @@ pub async fn run(name: &str, store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
+/// Until somebody leads, as far as this manager knows.
 async fn wait(leadership: &mut watch::Receiver<Leadership>) -> Result<Leadership> {
-    Ok(leadership.wait_for(|now| matches!(now, Leadership::Leader(_))).await?.clone())
+    let somebody = |now: &Leadership| !matches!(now, Leadership::Follower { leader: None });
+    Ok(leadership.wait_for(somebody).await?.clone())
 }
 
 /// Writes one plan after another in this term, each on the revision that the one before has given: it never looks again.

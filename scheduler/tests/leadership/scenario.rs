@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use plimsoll_testkit::{Folder, Process, wait_until};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// Nothing here should take this long; the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -65,7 +65,13 @@ pub async fn play(place: &str, store: &[String]) -> Result<()> {
     ensure!(generation(&of_b) > Some(last_of_a), "it goes on from {last_of_a}: {of_b:?}");
 
     // It sleeps until the other has written a good deal, wakes, and does what it was about to do.
-    sleep(Duration::from_secs(1)).await;
+    let written = b.lines()?.len();
+    wait_until("the other writes on", LIMIT, async || {
+        let more = b.lines()?.len() - written;
+        ensure!(more >= 10, "{more} plans more");
+        Ok(())
+    })
+    .await?;
     let said = a.lines()?.len();
     a.process.thaw()?;
     let news = a.says("refused", said).await?;
@@ -86,8 +92,7 @@ pub async fn play(place: &str, store: &[String]) -> Result<()> {
     ensure!(killed.elapsed() < FAILOVER_LIMIT, "{:?}", killed.elapsed());
 
     let c = Manager::start(&folder, "manager-c", store)?;
-    // It has looked at least once, and follows.
-    sleep(Duration::from_secs(2)).await;
+    c.says("follows manager-a", 0).await?;
     a.process.signal(Signal::SIGTERM)?;
     let stopped = Instant::now();
     c.says("leads", 0).await?;

@@ -53,7 +53,8 @@ pub(crate) async fn latency_at_once(log: &dyn EventLog) {
     latencies.sort_unstable();
     let (p50, p99) = (latencies[100], latencies[198]);
     eprintln!("figure: append to read at once, 300 topics read paced beside it: p50 {p50:?}, p99 {p99:?}");
-    assert!(p50 < Duration::from_millis(50), "{p50:?}");
+    // Whoever is read paced waits for 125 ms of its 250 in the mean; a slow machine needs some of that for nothing but the append.
+    assert!(p50 < Duration::from_millis(100), "{p50:?}");
 }
 
 async fn contents_at_once(log: &dyn EventLog, topic: &plimsoll_wire::log::Topic) -> Reading {
