@@ -216,3 +216,20 @@ fn is_the_clients(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(own: usize, counts: [usize; 4]) -> Peers {
+        Peers { own, counts: counts.into_iter().map(AtomicUsize::new).collect(), handing: Vec::new() }
+    }
+
+    #[test]
+    fn a_new_connection_goes_to_the_thread_that_has_the_fewest_unless_they_are_as_even_as_can_be() {
+        let counts = [5, 3, 4, 5];
+        let chosen: Vec<Option<usize>> = (0..counts.len()).map(|own| peers(own, counts).less_busy()).collect();
+        assert_eq!(chosen, [Some(1), None, None, Some(1)]);
+        assert_eq!(peers(0, [40, 0, 0, 0]).less_busy(), Some(1));
+    }
+}

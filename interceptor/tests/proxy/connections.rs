@@ -194,8 +194,10 @@ async fn over_the_limit_of_connections_new_clients_wait_and_those_connected_go_o
 
 #[tokio::test]
 async fn long_lived_connections_are_spread_over_the_threads() {
-    let scene = Scene::with(|config, _| config.proxy_threads = Some(4.try_into().unwrap())).await;
-    scene.ready(&[Upstream::start().await.address]);
+    const THREADS: usize = 4;
+    let scene = Scene::with(|config, _| config.proxy_threads = Some(THREADS.try_into().unwrap())).await;
+    let upstream = Upstream::start().await;
+    scene.ready(&[upstream.address]);
     let mut clients = Vec::new();
     for _ in 0..40 {
         let mut client = scene.client().await;
@@ -204,6 +206,9 @@ async fn long_lived_connections_are_spread_over_the_threads() {
         clients.push(client);
     }
     assert_eq!(scene.metric("interceptor_client_connections").await, Some(40));
+    // One request after the other needs one connection to the endpoint, unless they come by several threads: each has its own.
+    let to_the_endpoint = upstream.connections.load(Ordering::SeqCst);
+    assert!(to_the_endpoint >= THREADS, "{to_the_endpoint} connections to the endpoint by {THREADS} threads");
     drop(clients);
     crate::scene::until(async || scene.metric("interceptor_client_connections").await == Some(0), "all have left")
         .await;

@@ -128,7 +128,7 @@ async fn a_long_request_survives_a_rolling_restart() {
         read_head(&mut stream).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n").await.unwrap();
         for _ in 0..10 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_millis(400)).await;
             stream.write_all(b"..").await.unwrap();
         }
     });

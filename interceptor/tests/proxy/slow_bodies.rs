@@ -147,7 +147,10 @@ async fn drips_over_http2(scene: &Scene, kind: &str) -> u16 {
 #[tokio::test]
 async fn over_http_2_a_body_that_drips_is_cut_and_a_stream_of_messages_is_not() {
     let scene = scene(at_least_1000_a_second).await;
-    assert_eq!(drips_over_http2(&scene, "text/plain").await, 408);
-    assert_eq!(drips_over_http2(&scene, "application/grpc").await, 200);
-    assert_eq!(drips_over_http2(&scene, "application/connect+json").await, 200);
+    let answers = tokio::join!(
+        drips_over_http2(&scene, "text/plain"),
+        drips_over_http2(&scene, "application/grpc"),
+        drips_over_http2(&scene, "application/connect+json"),
+    );
+    assert_eq!(answers, (408, 200, 200));
 }
