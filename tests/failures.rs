@@ -10,12 +10,12 @@ use anyhow::{Context, Result, ensure};
 use driver::{
     accuracy::Accuracy,
     deployment::Deployment,
-    keda::{Keda, value_of},
+    keda::{Keda, known_and_idle, value_of},
     load::{Ledger, Load, Pattern, Running, Traffic},
     processes::{Processes, Shape},
     rest,
     routes::Route,
-    sampler::{Sample, Sampler},
+    sampler::{Sample, Sampler, all_told_after},
     side_by_side,
     truth::Truth,
 };
@@ -147,6 +147,10 @@ async fn a_killed_interceptors_share_stands_for_its_time_to_live_and_is_gone_the
         complaints[..complaints.len().min(30)].join("\n"),
         line.logs()
     );
+    // Else each value before its end might have been unknown, and none of them the share that stands.
+    let long = killed + TIME_TO_LIVE * 2 / 3;
+    ensure!(stood_until > long, "killed at {killed:?}, told until {stood_until:?} only: {}", line.logs());
+    all_told_after(&samples, routes.len(), gone)?;
     let keda = Keda::of(&line.managers()[0].scaler)?;
     ensure!(!keda.is_active(&triggers[1]).await?, "a dead interceptor's requests keep a workload active");
     Ok(())
@@ -184,7 +188,9 @@ async fn an_interceptor_that_stops_answers_what_it_has_and_leaves_no_doubt() -> 
         Ok(())
     })
     .await?;
-    let unknown = sampler.stop().await.into_iter().find(|sample| sample.told.is_err());
+    let samples = sampler.stop().await;
+    all_told_after(&samples, routes.len(), WARM)?;
+    let unknown = samples.into_iter().find(|sample| sample.told.is_err());
     ensure!(unknown.is_none(), "a goodbye is no reason for doubt: {unknown:?}");
     Ok(())
 }
@@ -262,7 +268,7 @@ async fn values_stay_right(shape: Shape, incident: impl AsyncFnOnce(&mut Stage) 
         stage.line.logs()
     );
     println!("{accuracy}");
-    Ok(())
+    all_told_after(&samples, stage.routes.len(), unknown.times.end.max(WARM))
 }
 
 /// What one sample says that it must not.
@@ -291,15 +297,6 @@ fn traffic((number, route): (usize, &Route)) -> Traffic {
 }
 
 async fn known(line: &Processes, routes: &[Route]) -> Result<()> {
-    let keda = Keda::of(&line.managers()[0].scaler)?;
-    for route in routes {
-        let trigger = route.trigger();
-        let known = wait_until("an idle workload is known", Duration::from_secs(30), async || {
-            let values = keda.metrics(&trigger, "").await?;
-            ensure!(value_of(&values, &trigger.concurrency_metric()) == Some(0.0), "{values:?}");
-            Ok(())
-        });
-        known.await.with_context(|| line.logs())?;
-    }
-    Ok(())
+    let triggers: Vec<_> = routes.iter().map(Route::trigger).collect();
+    known_and_idle(&line.managers()[0].scaler, &triggers).await.with_context(|| line.logs())
 }

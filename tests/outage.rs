@@ -10,12 +10,12 @@ use anyhow::{Result, ensure};
 use driver::{
     accuracy::Accuracy,
     deployment::Deployment,
-    keda::{Keda, Trigger, value_of},
+    keda::{Trigger, known_and_idle},
     load::{Ledger, Load, Pattern, Running, Traffic},
     processes::{Processes, Shape},
     rest,
     routes::Route,
-    sampler::{Sample, Sampler},
+    sampler::{Sample, Sampler, all_told_after},
     side_by_side,
     truth::Truth,
 };
@@ -74,7 +74,7 @@ async fn through(
 ) -> Result<()> {
     let manager = line.managers()[0].clone();
     let triggers: Vec<Trigger> = routes.iter().map(Route::trigger).collect();
-    known(&manager.scaler, &triggers).await?;
+    known_and_idle(&manager.scaler, &triggers).await?;
     let traffic = steady_traffic(load, routes, &line.proxies());
     let ledger = traffic.ledger().clone();
     let sampler = Sampler::start(std::slice::from_ref(&manager.scaler), &triggers, &ledger)?;
@@ -116,6 +116,9 @@ async fn through(
         complaints[..complaints.len().min(30)].join("\n")
     );
     println!("{accuracy}");
+    let unknown = |sample: &Sample| sample.told.is_err() && sample.asked > away && sample.answered < back;
+    ensure!(samples.iter().any(unknown), "nobody has asked while Kafka was away");
+    all_told_after(&samples, routes.len(), back + WINDOW + KNOWN_AGAIN_WITHIN)?;
     totals_are_what_was_sent(line, routes, &ledger).await
 }
 
@@ -194,19 +197,6 @@ fn steady_traffic(load: &Load, routes: &[Route], proxies: &[String]) -> Running 
     let traffic = |(route, pattern): (&Route, Pattern)| Traffic { host: route.host(), pattern };
     let traffic: Vec<Traffic> = routes.iter().zip(patterns).map(traffic).collect();
     load.start(&traffic, proxies)
-}
-
-async fn known(scaler: &str, triggers: &[Trigger]) -> Result<()> {
-    let keda = Keda::of(scaler)?;
-    for trigger in triggers {
-        wait_until("an idle workload is known", Duration::from_secs(30), async || {
-            let values = keda.metrics(trigger, "").await?;
-            ensure!(value_of(&values, &trigger.concurrency_metric()) == Some(0.0), "{values:?}");
-            Ok(())
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 fn shape_interceptors(line: &Processes) -> usize {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use plimsoll_testkit::wait_until;
 use plimsoll_wire::scaler::{
     GetMetricsRequest, IsActiveResponse, MetricSpec, MetricValue, ScaledObjectRef,
     external_scaler_client::ExternalScalerClient,
@@ -15,6 +16,9 @@ use tonic::{
 
 /// KEDA sets no deadline, so an answer that takes this long would wedge it.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// From cold parts to a line where an idle workload is known.
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a trigger's metadata names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +105,20 @@ impl Keda {
         let (mut client, reference) = (self.client.clone(), trigger.reference());
         in_time(async move { Ok(client.stream_is_active(reference).await?.into_inner()) }).await
     }
+}
+
+/// Waits until each of these workloads, of which nobody asks anything yet, is told as zero.
+pub(crate) async fn known_and_idle(scaler: &str, triggers: &[Trigger]) -> Result<()> {
+    let keda = Keda::of(scaler)?;
+    for trigger in triggers {
+        wait_until("an idle workload is known", KNOWN_WITHIN, async || {
+            let values = keda.metrics(trigger, "").await?;
+            ensure!(value_of(&values, &trigger.concurrency_metric()) == Some(0.0), "{values:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {

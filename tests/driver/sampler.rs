@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
@@ -110,6 +110,14 @@ impl Sampler {
         self.tasks.wait().await;
         std::mem::take(&mut self.samples.lock())
     }
+}
+
+/// Fails where a workload was told no value after that time: where nobody has looked, every promise was kept.
+pub(crate) fn all_told_after(samples: &[Sample], workloads: usize, time: Duration) -> Result<()> {
+    let told = |sample: &&Sample| sample.asked >= time && sample.told.is_ok();
+    let heard: BTreeSet<usize> = samples.iter().filter(told).map(|sample| sample.workload).collect();
+    ensure!(heard.len() == workloads, "after {time:?} values were told of {heard:?} only, of {workloads} workloads");
+    Ok(())
 }
 
 async fn sample(keda: &Keda, manager: usize, workload: usize, trigger: &Trigger, ledger: &Ledger) -> Sample {

@@ -208,7 +208,10 @@ impl Act {
     }
 
     fn complaint(&self) -> Option<String> {
-        let Findings { gap, missing, wrong, blink, gap_of, .. } = &self.findings;
+        let Findings { gap, missing, wrong, values, blink, gap_of, .. } = &self.findings;
+        if *values == 0 {
+            return Some(format!("{}: no value was looked at", self.name));
+        }
         if !wrong.is_empty() {
             return Some(format!("{}: {} wrong values:\n{}", self.name, wrong.len(), summary(wrong)));
         }

@@ -16,7 +16,7 @@ use crate::driver::{
     deployment::Deployment,
     load::{Load, Pattern},
     routes::Route,
-    sampler::Sampler,
+    sampler::{Sampler, all_told_after},
     truth::Truth,
 };
 
@@ -59,5 +59,6 @@ pub(crate) async fn pass() -> Result<()> {
         }
     }
     println!("{accuracy}");
-    complaints.settle("times since the load began")
+    complaints.settle("times since the load began")?;
+    all_told_after(&samples, WORKLOADS, WARM)
 }

@@ -14,7 +14,7 @@ use crate::driver::{
     accuracy::{Accuracy, TOLERANCE, stalled},
     load::{Ledger, Pattern},
     routes::Kind,
-    sampler::{Sample, Told},
+    sampler::{Sample, Told, all_told_after},
     truth::{Bounds, Truth},
 };
 
@@ -67,7 +67,8 @@ pub(crate) fn pronounce(scene: &Scene, ledger: &Ledger, samples: &[Sample], even
     court.figures.print(samples, events.collector_killed);
     println!("{}", court.accuracy);
     let context = format!("times since the load began; the collector was killed at {:?}", events.collector_killed);
-    court.complaints.settle(&context)
+    court.complaints.settle(&context)?;
+    all_told_after(samples, scene.roles.len(), events.collector_killed + ANSWERED_AGAIN_WITHIN)
 }
 
 struct Court<'a> {
