@@ -161,33 +161,44 @@ mod tests {
     use crate::fleet::Given;
     use crate::metrics::provider;
 
-    #[tokio::test(start_paused = true)]
-    async fn who_leads_no_more_tells_no_more_what_it_saw_as_the_leader() {
-        let target = Backend { service: "web".to_owned(), port: Port::Number(80) };
-        let all = vec![Workload::new(WorkloadId::new("default", "web"), target)];
-        let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::new(&all)));
-        let metrics = Arc::new(ControlMetrics::register(&mut Registry::default()));
-        let shutdown = CancellationToken::new();
-        let leader = Leader {
-            catalogue,
+    /// The workloads of these names, in the namespace `default`.
+    pub(super) fn workloads(names: &[&str]) -> Vec<Workload> {
+        let workload = |name: &&str| {
+            let target = Backend { service: "web".to_owned(), port: Port::Number(80) };
+            Workload::new(WorkloadId::new("default", *name), target)
+        };
+        names.iter().map(workload).collect()
+    }
+
+    /// A leader that knows the workloads of these names, on a store of its own.
+    pub(super) fn leader(names: &[&str], log: Arc<dyn EventLog>) -> Leader {
+        let all = workloads(names);
+        Leader {
+            catalogue: Arc::new(ArcSwap::from_pointee(Catalogue::new(&all))),
             board: Arc::new(Board::new(Duration::from_secs(30))),
             store: Arc::new(MemoryStore::new()),
-            log: Arc::new(MemoryLog::new()),
+            log,
             name: "m".to_owned(),
             leadership: watch::channel(NOBODY).0,
             policy: Policy::default(),
             scale: Settings::default(),
             fleet: Arc::new(Given),
             topic_grace: Duration::from_secs(600),
-            metrics: metrics.clone(),
+            metrics: Arc::new(ControlMetrics::register(&mut Registry::default())),
             decisions: Arc::default(),
             retiring: Arc::default(),
             health: Arc::default(),
             known: watch::channel(true).1,
             workloads: watch::channel(Arc::new(all)).1,
             operator: None,
-            shutdown: shutdown.clone(),
-        };
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leads_no_more_tells_no_more_what_it_saw_as_the_leader() {
+        let leader = leader(&["web"], Arc::new(MemoryLog::new()));
+        let (metrics, shutdown) = (leader.metrics.clone(), leader.shutdown.clone());
         let told = || {
             let wanted = metrics.wanted_collectors.get_or_create(&provider("")).get();
             (metrics.leader.get(), metrics.unassigned.get(), wanted)

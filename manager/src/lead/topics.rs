@@ -277,3 +277,6 @@ fn tell<'a>(leader: &Leader, topics: impl IntoIterator<Item = &'a Topic>, create
     let what = |topic: &Topic| What::Topic { topic: topic.to_string(), created, because: because.to_owned() };
     leader.decisions.record(generation, topics.into_iter().map(what));
 }
+
+#[cfg(test)]
+mod tests;
