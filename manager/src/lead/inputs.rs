@@ -204,13 +204,63 @@ pub fn everyone_heard(board: &Board, members: &BTreeMap<CollectorId, Member>, pl
 mod tests {
     use plimsoll_scheduler::plan::{Placed, Placement};
     use plimsoll_scheduler::solve::solve;
+    use plimsoll_wire::collector::Answer;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::board::SILENCE;
     use crate::lead::health::Health;
 
     fn member(id: &str, provider: &str) -> Member {
         Member { id: id.into(), address: "127.0.0.1:9".into(), provider: provider.into(), incarnation: 1 }
+    }
+
+    /// One topic, placed so.
+    fn plan(placement: Placement) -> Plan {
+        let window = Duration::from_secs(15);
+        let spec = AssignedTopic { topic: "t".into(), concurrency_window: window, rate_window: window };
+        let (provider, reason) = ("aws".into(), "a sentence".into());
+        let placed = Placed { spec, provider, placement, alone: false, since: 1, reason };
+        Plan { generation: 1, topics: [placed].into_iter().collect() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_that_answers_gives_way_only_to_one_that_answers_as_well() {
+        let board = Board::new(Duration::from_secs(30));
+        let (owner, incoming) = (board.link("owner"), board.link("incoming"));
+        let placement = Placement { owner: Some("owner".to_owned()), incoming: Some("incoming".to_owned()) };
+        let moving = moving(&plan(placement));
+        let may_take_over = || warm(&board, &moving).contains_key("incoming");
+        let answer = |known, warm| vec![Answer { topic: "t".into(), known, warm, ..Answer::default() }];
+        owner.heard();
+        incoming.heard();
+        board.take(&owner, answer(true, true));
+        assert!(!may_take_over(), "it has said nothing");
+        board.take(&incoming, answer(true, true));
+        assert!(!may_take_over(), "what it says may be of an assignment before this one");
+        incoming.update(|state| state.generation = 1);
+        assert!(may_take_over());
+        board.take(&incoming, answer(true, false));
+        assert!(!may_take_over(), "its window is not replayed");
+        board.take(&incoming, answer(false, true));
+        assert!(!may_take_over(), "warm once is not well now");
+        tokio::time::advance(SILENCE + Duration::from_millis(1)).await;
+        incoming.heard();
+        assert!(may_take_over(), "the owner does not answer at all");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_leader_waits_for_all_that_are_registered_or_have_a_topic() {
+        let board = Board::new(Duration::from_secs(30));
+        let registered = BTreeMap::from([("a".to_owned(), member("a", "aws"))]);
+        let plan = plan(Placement { owner: Some("b".to_owned()), incoming: Some("c".to_owned()) });
+        for id in ["a", "b", "c"] {
+            assert!(!everyone_heard(&board, &registered, &plan), "{id} has not been heard");
+            let link = board.link(id);
+            assert!(!everyone_heard(&board, &registered, &plan), "nobody has heard {id} yet");
+            link.heard();
+        }
+        assert!(everyone_heard(&board, &registered, &plan));
     }
 
     #[tokio::test(start_paused = true)]
@@ -230,17 +280,8 @@ mod tests {
         let providers: Vec<&str> = collectors.iter().map(|info| info.provider.as_str()).collect();
         assert_eq!(providers, ["aws", "aws"]);
 
-        let window = Duration::from_secs(15);
-        let spec = AssignedTopic { topic: "t".into(), concurrency_window: window, rate_window: window };
-        let mut plan = Plan { generation: 1, ..Plan::default() };
-        plan.topics.insert(Placed {
-            spec: spec.clone(),
-            provider: "aws".into(),
-            placement: Placement::owned_by("a"),
-            alone: false,
-            since: 1,
-            reason: "a sentence".into(),
-        });
+        let plan = plan(Placement::owned_by("a"));
+        let spec = plan.topics.get("t").unwrap().spec.clone();
         let policy = Policy { kind, ..Policy::default() };
         let topics = vec![TopicLoad::new(spec, "aws", 1.0)];
         let moves = solve(&Problem { topics, collectors, policy, rebalance: false }, &plan).moves;
