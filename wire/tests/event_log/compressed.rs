@@ -10,7 +10,7 @@ use plimsoll_testkit::Kafka;
 use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
 use plimsoll_wire::log::{EventLog, StartAt, Topic};
 
-use crate::kafka::set_by_hand;
+use crate::kafka::{set_by_hand, shared};
 use crate::reading::{append_of, contents, unique};
 
 /// Kafka's ways, each with the number that a batch bears.
@@ -24,17 +24,17 @@ fn payload(number: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compressed_records_of_others_are_read() {
-    let kafka = Kafka::start().await.unwrap();
+    let kafka = shared().await;
     let log = KafkaLog::new(KafkaConfig::new(kafka.bootstrap())).unwrap();
     for (way, number) in WAYS {
         let (by_client, by_broker) = (unique(&format!("client-{way}")), unique(&format!("broker-{way}")));
         kafka.create_topics([&by_client, &by_broker]).await.unwrap();
-        produce_compressed(&kafka, way, &by_client).await;
-        set_by_hand(&kafka, &by_broker, &[("compression.type", way)]).await;
+        produce_compressed(kafka, way, &by_client).await;
+        set_by_hand(kafka, &by_broker, &[("compression.type", way)]).await;
         let records = (0..RECORDS).map(|number| append_of(&by_broker, payload(number))).collect();
         assert!(log.append(records).await.iter().all(Result::is_ok));
         for topic in [&by_client, &by_broker] {
-            assert_eq!(way_of_first_batch(&kafka, topic), number, "{topic} is not compressed by {way}");
+            assert_eq!(way_of_first_batch(kafka, topic), number, "{topic} is not compressed by {way}");
             let read = contents(&log, topic, StartAt::Oldest).await.payloads(topic);
             assert_eq!(read.len(), RECORDS, "{topic}");
             assert!(read.iter().enumerate().all(|(number, read)| *read == payload(number)), "{topic}");

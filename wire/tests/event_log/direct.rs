@@ -6,6 +6,7 @@ use std::time::Duration;
 use plimsoll_testkit::{Kafka, KafkaCluster, KafkaSettings, Listener, PASSWORD, USER, wait_until};
 use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
 use plimsoll_wire::log::{EventLog, LogError, StartAt, Topic};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::reading::{LIMIT, append_of, contents, unique, unique_many};
@@ -55,9 +56,12 @@ async fn topics_of_three_brokers_are_appended_to_while_their_leaders_change() {
 /// Settings of a client.
 type Keys<'a> = Vec<(&'a str, &'a str)>;
 
-async fn doors() -> Kafka {
+/// A broker with every kind of door, for all tests; it ends with the program.
+async fn doors() -> &'static Kafka {
+    static DOORS: OnceCell<Kafka> = OnceCell::const_new();
     let listeners = vec![Listener::Tls, Listener::MutualTls, Listener::Sasl, Listener::SaslTls];
-    Kafka::start_with(KafkaSettings { listeners, ..KafkaSettings::default() }).await.unwrap()
+    let settings = KafkaSettings { listeners, ..KafkaSettings::default() };
+    DOORS.get_or_init(|| async { Kafka::start_with(settings).await.unwrap() }).await
 }
 
 fn text(path: &Path) -> &str {
@@ -152,7 +156,7 @@ async fn a_door_that_stays_shut_is_named_with_its_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_that_nobody_waits_for_disturbs_no_other() {
-    let kafka = Kafka::start().await.unwrap();
+    let kafka = crate::kafka::shared().await;
     let topics = unique_many("dropped", 300);
     kafka.create_topics(&topics).await.unwrap();
     let log = log_at(kafka.bootstrap(), &[]);
@@ -203,7 +207,7 @@ fn without_times(mut batch: Vec<u8>) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_keeps_the_same_bytes_as_of_librdkafka() {
-    let kafka = Kafka::start().await.unwrap();
+    let kafka = crate::kafka::shared().await;
     let topics = [unique("by-us"), unique("by-librdkafka")];
     kafka.create_topics(&topics).await.unwrap();
     let mut kept = Vec::new();

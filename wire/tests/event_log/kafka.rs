@@ -11,6 +11,7 @@ use ::rdkafka::client::DefaultClientContext;
 use plimsoll_testkit::{Kafka, KafkaSettings};
 use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog, LogClient};
 use plimsoll_wire::log::{EventLog, LogError, Pace, StartAt, Topic, TopicSpec};
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::reading::{LIMIT, PACED, Reading, SharedLog, append, append_of, contents, create, unique, unique_many};
@@ -20,6 +21,12 @@ async fn broker() -> Kafka {
     let properties = [("log.retention.check.interval.ms", "500"), ("log.initial.task.delay.ms", "500")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     Kafka::start_with(KafkaSettings { properties: properties.into(), ..KafkaSettings::default() }).await.unwrap()
+}
+
+/// The usual broker, which the tests share that leave it as it is. It ends with the program.
+pub(crate) async fn shared() -> &'static Kafka {
+    static SHARED: OnceCell<Kafka> = OnceCell::const_new();
+    SHARED.get_or_init(|| async { Kafka::start().await.unwrap() }).await
 }
 
 fn log_at(kafka: &Kafka) -> KafkaLog {
@@ -196,22 +203,22 @@ async fn a_broker_that_hangs_stops_the_proofs_until_it_goes_on(log_client: LogCl
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_keeps_records_too_short_is_changed_and_keeps_its_other_settings() {
-    let kafka = broker().await;
-    let log = log_at(&kafka);
+    let kafka = shared().await;
+    let log = log_at(kafka);
     let topic = unique("settings");
     let spec = |seconds| [TopicSpec { topic: topic.clone(), retention: Duration::from_secs(seconds) }];
     assert_eq!(log.create_topics(&spec(60)).await, [Ok(true)]);
-    let settings = settings_of(&kafka, &topic).await;
+    let settings = settings_of(kafka, &topic).await;
     assert_eq!(settings["retention.ms"], "60000");
     assert_eq!(settings["cleanup.policy"], "delete");
     assert_eq!(settings["message.timestamp.type"], "LogAppendTime");
     assert!(settings["segment.ms"].parse::<u64>().unwrap() <= 60_000);
 
     assert_eq!(log.create_topics(&spec(30)).await, [Ok(false)]);
-    assert_eq!(settings_of(&kafka, &topic).await["retention.ms"], "60000", "it is never lowered");
-    set_by_hand(&kafka, &topic, &[("retention.ms", "1000"), ("max.message.bytes", "54321")]).await;
+    assert_eq!(settings_of(kafka, &topic).await["retention.ms"], "60000", "it is never lowered");
+    set_by_hand(kafka, &topic, &[("retention.ms", "1000"), ("max.message.bytes", "54321")]).await;
     assert_eq!(log.create_topics(&spec(900)).await, [Ok(false)]);
-    let settings = settings_of(&kafka, &topic).await;
+    let settings = settings_of(kafka, &topic).await;
     assert_eq!(settings["retention.ms"], "900000");
     assert_eq!(settings["message.timestamp.type"], "LogAppendTime");
     assert_eq!(settings["max.message.bytes"], "54321", "what an operator set stays");
@@ -256,8 +263,8 @@ fn a_setting_that_librdkafka_does_not_know_is_named_and_no_secret_is_shown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_appended_by_one_log_is_read_by_another() {
-    let kafka = broker().await;
-    let (writer, reader) = (log_at(&kafka), log_at(&kafka));
+    let kafka = shared().await;
+    let (writer, reader) = (log_at(kafka), log_at(kafka));
     let topic = unique("shared");
     create(&writer, std::slice::from_ref(&topic)).await;
     append(&writer, &topic, "0").await;

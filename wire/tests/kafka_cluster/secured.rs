@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use plimsoll_testkit::{Kafka, KafkaSettings, Listener, PASSWORD, USER, wait_until};
 use plimsoll_wire::log::kafka::{KafkaConfig, KafkaLog};
 use plimsoll_wire::log::{EventLog as _, LogError, StartAt};
+use tokio::sync::OnceCell;
 
 use crate::clients;
 use crate::reading::{LIMIT, append_of, contents, create, unique};
@@ -17,8 +18,11 @@ const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 /// Settings by which a client gets in.
 type Settings = BTreeMap<String, String>;
 
-async fn broker() -> Kafka {
-    Kafka::start_with(KafkaSettings { listeners: EVERY.into(), ..KafkaSettings::default() }).await.unwrap()
+/// A broker with every listener, for all tests; it ends with the program.
+async fn broker() -> &'static Kafka {
+    static BROKER: OnceCell<Kafka> = OnceCell::const_new();
+    let settings = KafkaSettings { listeners: EVERY.into(), ..KafkaSettings::default() };
+    BROKER.get_or_init(|| async { Kafka::start_with(settings).await.unwrap() }).await
 }
 
 /// What any client of this listener needs, but for a login.
@@ -57,12 +61,12 @@ fn logged_in(settings: Settings, mechanism: &str, password: &str) -> Settings {
 async fn tls_and_each_login_of_the_real_broker_work_for_writing_reading_and_asking() {
     let kafka = broker().await;
     let mut ways = vec![
-        (Listener::Tls, reaching(&kafka, Listener::Tls)),
-        (Listener::MutualTls, reaching(&kafka, Listener::MutualTls)),
+        (Listener::Tls, reaching(kafka, Listener::Tls)),
+        (Listener::MutualTls, reaching(kafka, Listener::MutualTls)),
     ];
     for listener in [Listener::Sasl, Listener::SaslTls] {
         for mechanism in MECHANISMS {
-            ways.push((listener, logged_in(reaching(&kafka, listener), mechanism, PASSWORD)));
+            ways.push((listener, logged_in(reaching(kafka, listener), mechanism, PASSWORD)));
         }
     }
     let token = [
@@ -70,7 +74,7 @@ async fn tls_and_each_login_of_the_real_broker_work_for_writing_reading_and_aski
         ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
         ("sasl.oauthbearer.config", "principal=plimsoll lifeSeconds=600"),
     ];
-    ways.push((Listener::SaslTls, with(reaching(&kafka, Listener::SaslTls), &token)));
+    ways.push((Listener::SaslTls, with(reaching(kafka, Listener::SaslTls), &token)));
     for (listener, settings) in ways {
         for (name, config) in clients(&kafka.bootstrap_of(listener).unwrap()) {
             eprintln!("{name}: {listener:?} {:?}", settings.get("sasl.mechanism"));
@@ -104,25 +108,25 @@ async fn a_mistake_in_the_settings_is_told_with_the_broker_the_setting_and_the_r
     let kafka = broker().await;
     let certificates = kafka.certificates().unwrap();
     let stranger = certificates.stranger().display().to_string();
-    let mut no_certificate = reaching(&kafka, Listener::MutualTls);
+    let mut no_certificate = reaching(kafka, Listener::MutualTls);
     no_certificate.retain(|key, _| !key.contains("certificate") && !key.contains("key"));
     let mistakes = [
         Mistake {
             what: "a wrong password",
             listener: Listener::SaslTls,
-            settings: logged_in(reaching(&kafka, Listener::SaslTls), "SCRAM-SHA-512", "a-wrong-secret"),
+            settings: logged_in(reaching(kafka, Listener::SaslTls), "SCRAM-SHA-512", "a-wrong-secret"),
             named: &["sasl.username", "sasl.password"],
         },
         Mistake {
             what: "a wrong password, PLAIN",
             listener: Listener::Sasl,
-            settings: logged_in(reaching(&kafka, Listener::Sasl), "PLAIN", "a-wrong-secret"),
+            settings: logged_in(reaching(kafka, Listener::Sasl), "PLAIN", "a-wrong-secret"),
             named: &["sasl.username", "sasl.password"],
         },
         Mistake {
             what: "a certificate of an unknown authority",
             listener: Listener::Tls,
-            settings: with(reaching(&kafka, Listener::Tls), &[("ssl.ca.location", &stranger)]),
+            settings: with(reaching(kafka, Listener::Tls), &[("ssl.ca.location", &stranger)]),
             named: &["ssl.ca.location"],
         },
         Mistake {
@@ -134,7 +138,7 @@ async fn a_mistake_in_the_settings_is_told_with_the_broker_the_setting_and_the_r
         Mistake {
             what: "TLS where there is none",
             listener: Listener::Sasl,
-            settings: logged_in(reaching(&kafka, Listener::SaslTls), "PLAIN", PASSWORD),
+            settings: logged_in(reaching(kafka, Listener::SaslTls), "PLAIN", PASSWORD),
             named: &["security.protocol"],
         },
     ];
