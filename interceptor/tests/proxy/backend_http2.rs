@@ -10,9 +10,12 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use plimsoll_wire::resources::BackendProtocol;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
 
-use crate::scene::Scene;
+use crate::frames::{END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, SETTINGS, frame};
+use crate::scene::{SOON, Scene};
 use crate::upstream::{Speaks, Upstream};
 
 /// What a scripted server does with a request; the numbers say which connection it came on and which request of it it is.
@@ -259,17 +262,49 @@ async fn a_client_that_does_not_read_stops_nobody_else() {
     scene.until_queue(0, 21).await;
 }
 
+/// An endpoint that answers a request when it may, and tells with which code its connection is taken leave of: none where it only ends.
+async fn parting(may_answer: Arc<Notify>) -> (Upstream, mpsc::Receiver<Option<u32>>) {
+    let (tell, told) = mpsc::channel(1);
+    let upstream = Upstream::scripted(move |mut stream, _| {
+        let (may_answer, tell) = (may_answer.clone(), tell.clone());
+        async move {
+            // What every client of HTTP/2 says first.
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            let mut frames = Frames { stream };
+            frames.send(&frame(SETTINGS, 0, 0, &[])).await;
+            let code = loop {
+                let Some(heard) = frames.next().await else { break None };
+                match heard.kind {
+                    SETTINGS if heard.flags == 0 => frames.send(&frame(SETTINGS, 1, 0, &[])).await,
+                    HEADERS => {
+                        may_answer.notified().await;
+                        // 204, by its place in the static table.
+                        frames.send(&frame(HEADERS, END_STREAM | END_HEADERS, heard.stream, &[0x89])).await;
+                    }
+                    GOAWAY => break Some(heard.error()),
+                    _ => {}
+                }
+            };
+            tell.send(code).await.unwrap();
+        }
+    });
+    (upstream.await, told)
+}
+
 #[tokio::test]
 async fn an_interceptor_that_stops_takes_its_leave_of_workloads() {
-    let scene = scene().await;
-    let upstream = Upstream::behind(Speaks::Http2, None).await;
+    let (scene, may_answer) = (scene().await, Arc::new(Notify::new()));
+    let (upstream, mut told) = parting(may_answer.clone()).await;
     scene.ready(&[upstream.address]);
     let mut client = scene.client().await;
-    client.send("GET /slow HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+    client.send("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
     scene.until_queue(1, 1).await;
     let stopped = tokio::spawn(scene.stop());
-    assert_eq!(client.response().await.text(), "slow");
+    may_answer.notify_one();
+    assert_eq!(client.response().await.status, 204);
     stopped.await.unwrap().unwrap();
+    let code = tokio::time::timeout(SOON, told.recv()).await.expect("the connection ends").unwrap();
+    assert_eq!(code, Some(0), "it is told that nothing was wrong");
 }
 
 #[tokio::test]
