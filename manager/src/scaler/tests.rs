@@ -24,10 +24,16 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With workloads that scale otherwise.
+    fn with(change: impl Fn(&mut Scaling)) -> Self {
         let workload = |name: &str| {
             let target = Backend { service: name.to_owned(), port: Port::Number(80) };
             let mut workload = Workload::new(WorkloadId::new("default", name), target);
             workload.scaling.rate_target = Some(50);
+            change(&mut workload.scaling);
             workload
         };
         let catalogue = Catalogue::new(&[workload("shop"), workload("web")]);
@@ -124,6 +130,20 @@ async fn one_workload_that_is_unknown_makes_the_sum_of_all_unknown() {
     // Held requests are not averaged away.
     scene.hears("web", Answer { in_flight: 7, held: 7, concurrency: 0.1, ..Answer::default() });
     assert_eq!(scene.says(ALL_KEY, "10").await, (Ok(true), Ok(vec![10.0])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_metric_of_an_http_scaled_object_is_the_rate_where_it_scales_on_that_alone() {
+    let scene = Scene::with(|scaling| scaling.concurrency_target = None);
+    scene.hears("web", Answer { in_flight: 9, concurrency: 9.0, request_rate: 4.5, ..Answer::default() });
+    assert_eq!(scene.says(OBJECT_KEY, "web").await, (Ok(true), Ok(vec![5.0])));
+    assert_eq!(scene.metrics(ROUTE_KEY, "web", "").await, Ok(vec![4.5]));
+    let spec = scene.scaler.get_metric_spec(Request::new(trigger(OBJECT_KEY, "web"))).await.unwrap().into_inner();
+    let targets: Vec<_> = spec.metric_specs.iter().map(|spec| (spec.metric_name.as_str(), spec.target_size)).collect();
+    assert_eq!(targets, [("http-default_002Fweb", 50)]);
+    // A metric that it does not scale on is none of its metrics.
+    let none = scene.metrics(ROUTE_KEY, "web", "http_web_concurrency").await;
+    assert_eq!(none, Err(Code::InvalidArgument));
 }
 
 #[tokio::test(start_paused = true)]
