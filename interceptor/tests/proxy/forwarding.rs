@@ -76,6 +76,21 @@ async fn what_the_endpoint_says_for_its_own_connection_stays_there() {
 }
 
 #[tokio::test]
+async fn a_client_can_hide_neither_its_host_nor_where_its_body_ends() {
+    let (scene, upstream) = scene().await;
+    let mut client = scene.client().await;
+    // What would be a request of its own to an endpoint that was told of no body.
+    let body = "GET / HTTP/1.1\r\nhost: other.test\r\n\r\n";
+    let hidden = format!("connection: content-length, host\r\ncontent-length: {}", body.len());
+    for _ in 0..2 {
+        client.send(&format!("POST /echo HTTP/1.1\r\nhost: app.test\r\n{hidden}\r\n\r\n{body}")).await;
+        assert_eq!(client.response().await.text(), body);
+    }
+    assert_eq!(upstream.requests.load(std::sync::atomic::Ordering::SeqCst), 2);
+    scene.until_queue(0, 2).await;
+}
+
+#[tokio::test]
 async fn bodies_stream_both_ways_at_once() {
     let (scene, _upstream) = scene().await;
     let mut client = scene.client().await;
