@@ -76,6 +76,26 @@ async fn an_assigned_topic_is_read_becomes_warm_and_is_released_with_the_next_pl
 }
 
 #[tokio::test]
+async fn a_topic_whose_windows_change_is_known_over_the_new_ones() -> Result<()> {
+    let stage = Stage::new(1, PACE).await?;
+    let interceptor = Interceptor::start("i-0", 1, stage.log());
+    let manager = Manager::subscribe(stage.collector.grpc).await?;
+    stage.planner.assign([0]).await?;
+    interceptor.arrive(0).await;
+    manager.answer(0, "known", |answer| is_known(answer) && answer.in_flight == 1).await?;
+    // A longer one reaches back to before what has been read: that is read first.
+    for window in [2 * WINDOW, WINDOW / 2] {
+        stage.planner.assign_with([0], window).await?;
+        let window_us = u64::try_from(window.as_micros())?;
+        let is_new = |answer: &plimsoll_wire::collector::Answer| {
+            is_known(answer) && answer.concurrency_window_us == window_us && answer.in_flight == 1
+        };
+        manager.answer(0, "known over its new window", is_new).await?;
+    }
+    stage.collector.stop().await
+}
+
+#[tokio::test]
 async fn the_first_request_is_told_at_once_whatever_the_pace() -> Result<()> {
     // At this pace a topic's own reading would take a second.
     let stage = Stage::new(40, Duration::from_secs(1)).await?;

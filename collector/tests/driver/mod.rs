@@ -110,13 +110,18 @@ impl Planner {
 
     /// Gives collector `c-0` these topics and no others; the generation.
     pub async fn assign(&self, topics: impl IntoIterator<Item = usize>) -> Result<u64> {
+        self.assign_with(topics, WINDOW).await
+    }
+
+    /// As [`assign`](Self::assign), with windows of this length.
+    pub async fn assign_with(&self, topics: impl IntoIterator<Item = usize>, window: Duration) -> Result<u64> {
         let mut leadership = self.campaign.leadership();
         let leads = timeout(LIMIT, leadership.wait_for(|now| matches!(now, Leadership::Leader(_)))).await??.clone();
         let Leadership::Leader(term) = leads else { return Err(anyhow!("does not lead")) };
         let stored = self.store.load().await?;
         let generation = stored.plan.generation + 1;
         let placed = topics.into_iter().map(|number| Placed {
-            spec: AssignedTopic { topic: topic(number), concurrency_window: WINDOW, rate_window: WINDOW },
+            spec: AssignedTopic { topic: topic(number), concurrency_window: window, rate_window: window },
             provider: "aws".to_owned(),
             placement: Placement::owned_by("c-0"),
             alone: false,
