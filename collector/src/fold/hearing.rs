@@ -22,7 +22,7 @@ pub(crate) struct Hearing {
     ever_heard: bool,
     /// When the newest heartbeat was received that is known to be new. What comes from a backlog may be from long ago.
     heard: Option<Instant>,
-    /// The offset after all that has been taken, and when the last record taken was appended.
+    /// The offset after the last record taken, and when that was appended.
     next: u64,
     newest: LogTime,
 }
@@ -38,12 +38,13 @@ impl Hearing {
     ///
     /// When a broker has lost the end of the topic, it is read once more from its beginning. Taken for news, its heartbeats would let the
     /// log's time go by once more, and end all runs. An offset alone does not tell: what was appended since, or to a topic made anew,
-    /// may have one that has been before, but was appended later.
+    /// may have one that has been before, but was appended later. From there on offsets count from that one: what is appended together
+    /// has one time, and all of it but the first would be taken for a repetition.
     pub(crate) fn is_repetition(&mut self, offset: u64, appended: LogTime) -> bool {
         if offset < self.next && appended <= self.newest {
             return true;
         }
-        (self.next, self.newest) = (self.next.max(offset.saturating_add(1)), appended);
+        (self.next, self.newest) = (offset.saturating_add(1), appended);
         false
     }
 

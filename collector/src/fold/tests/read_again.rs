@@ -51,4 +51,6 @@ fn a_topic_made_anew_is_heard_from_its_first_record_on() {
         let answer = stage.answer();
         assert!(answer.known && answer.in_flight == 2, "{answer:?}");
     }
+    // A broker stamps what is appended together with one time, as the heartbeats of a second here.
+    assert_eq!(stage.fold.interceptor_counts(), (2, 0), "none of them is left out");
 }
