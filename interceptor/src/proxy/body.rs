@@ -23,7 +23,7 @@ use crate::upstream::fault::{Fault, Interrupted};
 pub(crate) struct ResponseBody {
     content: Content,
     exchange: Option<Exchange>,
-    /// Waits to be dropped, or told that the body breaks off.
+    /// Waits to be dropped, and knows whether that is in the middle of the body.
     active: Option<ActiveRequest>,
 }
 
@@ -148,8 +148,12 @@ impl Body for ResponseBody {
             Content::Forwarded(forwarded) => forwarded,
         };
         let frame = forwarded.poll_frame(cx);
-        if let (Poll::Ready(Some(Err(_))), Some(active)) = (&frame, active) {
-            active.breaks_off();
+        if let Some(active) = active {
+            active.sends(|| match &frame {
+                Poll::Ready(None) => true,
+                Poll::Ready(Some(Ok(_))) => forwarded.body.is_end_stream(),
+                Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+            });
         }
         if let (Poll::Ready(read), Some(exchange)) = (&frame, exchange) {
             if let (Some(Ok(frame)), Some(trail)) = (read, exchange.trail()) {

@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::HeaderValue;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -47,7 +49,9 @@ pub(crate) struct Client {
     begun: AtomicU32,
     /// Requests that the client has taken back soon after they began.
     taken_back: AtomicU32,
-    /// A response broke off, and its end would look the same.
+    /// Only the connection's end tells where its last response ends.
+    ends_by_closing: AtomicBool,
+    /// That was given up in the middle.
     torn: AtomicBool,
 }
 
@@ -104,6 +108,7 @@ impl Client {
             sweeps: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             taken_back: AtomicU32::new(0),
+            ends_by_closing: AtomicBool::new(false),
             torn: AtomicBool::new(false),
         })
     }
@@ -134,7 +139,13 @@ impl Client {
         self.began_one.store(true, Relaxed);
         self.begun.fetch_add(1, Relaxed);
         let began_in = self.sweeps.load(Relaxed);
-        ActiveRequest { client: self.clone(), began_in, is_answered: false, ends_by_closing: false }
+        ActiveRequest {
+            client: self.clone(),
+            began_in,
+            is_answered: false,
+            ends_by_closing: false,
+            is_halfway: false,
+        }
     }
 
     /// A stream of it has become a tunnel: it is not idle until the guard is dropped, though the request has been answered.
@@ -176,11 +187,6 @@ impl Client {
     /// nothing that is not in the stream.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.requests.load(Relaxed) == 0 && !self.unflushed.load(Relaxed) && self.news.is_at_rest()
-    }
-
-    /// Whether it must not take the connection's end for a response's.
-    pub(crate) fn is_torn(&self) -> bool {
-        self.torn.load(Relaxed)
     }
 
     fn wrote<T>(&self, outcome: &Poll<T>) {
@@ -225,6 +231,8 @@ pub(crate) struct ActiveRequest {
     is_answered: bool,
     /// Only the connection's end tells the client where its response ends.
     ends_by_closing: bool,
+    /// Some of such a response has been asked for, and not all of it has been given.
+    is_halfway: bool,
 }
 
 impl ActiveRequest {
@@ -232,17 +240,23 @@ impl ActiveRequest {
     pub(crate) fn answered(&mut self, ends_by_closing: bool) {
         self.is_answered = true;
         self.ends_by_closing = ends_by_closing;
+        self.client.ends_by_closing.store(ends_by_closing, Relaxed);
     }
 
-    /// The response breaks off.
-    pub(crate) fn breaks_off(&self) {
-        self.client.torn.fetch_or(self.ends_by_closing, Relaxed);
+    /// The body has been asked for more. Whether it is whole by now matters only where the client can't see that itself.
+    pub(crate) fn sends(&mut self, is_whole: impl FnOnce() -> bool) {
+        if self.ends_by_closing {
+            self.is_halfway = !is_whole();
+        }
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.client.requests.fetch_sub(1, Relaxed);
+        if self.is_halfway {
+            self.client.torn.store(true, Relaxed);
+        }
         if !self.is_answered {
             self.client.took_back(self.began_in);
         }
@@ -313,6 +327,18 @@ impl ClientStream {
     fn has_hung_up(&self) -> bool {
         let ready = self.stream.socket().ready(Interest::READABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+/// A client that knows a response's end by the connection's would take half of one for the whole, whatever it was given up for: a reset
+/// tells it. (What it has not read of that half may be lost, which is why others, who can tell, get the usual end.)
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let Client { torn, ends_by_closing, unflushed, .. } = &*self.client;
+        if torn.load(Relaxed) || ends_by_closing.load(Relaxed) && unflushed.load(Relaxed) {
+            // Where the system refuses, the connection has ended.
+            let _refused = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use socket2::SockRef;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -168,25 +167,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, served: Rc<Ser
         let (home, lent) = Home::lend(gate);
         // In a box that is gone while the connection is parked.
         Box::pin(speak(&worker, &served, lent)).await;
-        let back = home.back();
-        if client.is_torn()
-            && let Some(gate) = &back
-        {
-            reset_when_closed(gate);
-        }
-        match back.filter(|_| served.shall_park.take()) {
+        match home.back().filter(|_| served.shall_park.take()) {
             Some(back) => gate = back,
             None => return,
         }
         has_come = anything_comes(&worker, &served, &mut gate).await;
     }
-}
-
-/// A client that knows a response's end by the connection's would take half of one for the whole: a reset tells it. (What it has not
-/// read of that half may be lost, which is why others, who can tell, get the usual end.)
-fn reset_when_closed(gate: &Gate<ClientStream>) {
-    // Where the system refuses, the connection has ended.
-    let _refused = SockRef::from(gate.stream().socket()).set_linger(Some(Duration::ZERO));
 }
 
 /// Speaks HTTP until the connection ends, or is to be parked.

@@ -77,6 +77,26 @@ async fn requests_that_do_not_end_are_cut_off_after_the_drain_timeout() {
 }
 
 #[tokio::test]
+async fn half_a_response_that_is_cut_off_looks_whole_to_no_client_of_http_1_0() {
+    let scene = Scene::with(|config, _| config.drain_timeout = Duration::from_millis(300)).await;
+    let upstream = Upstream::scripted(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        let half = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        stream.write_all(half).await.unwrap();
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    scene.ready(&[upstream.await.address]);
+    let mut client = scene.client().await;
+    client.send("GET / HTTP/1.0\r\nhost: app.test\r\n\r\n").await;
+    client.head().await.unwrap();
+    assert_eq!(client.take(4).await.unwrap(), b"half");
+    scene.stop().await.unwrap();
+    let error = client.stream.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
 async fn a_client_of_http_2_finishes_its_requests_and_is_told_to_go() {
     let scene = Scene::start().await;
     scene.ready(&[Upstream::start().await.address]);

@@ -194,3 +194,23 @@ async fn half_a_response_looks_whole_to_no_client_that_knows_its_end_by_the_conn
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     scene.until_queue(0, 1).await;
 }
+
+#[tokio::test]
+async fn a_whole_response_of_unknown_length_ends_well_for_a_client_of_http_1_0() {
+    for whole in [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nwhole",
+    ] {
+        let scene = Scene::start().await;
+        let upstream = Upstream::scripted(move |mut stream, _| async move {
+            read_head(&mut stream).await;
+            stream.write_all(whole.as_bytes()).await.unwrap();
+        });
+        scene.ready(&[upstream.await.address]);
+        let mut client = scene.client().await;
+        client.send("GET / HTTP/1.0\r\nhost: app.test\r\n\r\n").await;
+        client.head().await.unwrap();
+        assert_eq!(client.take(5).await.unwrap(), b"whole");
+        assert_eq!(client.stream.read(&mut [0; 1]).await.unwrap(), 0, "it is closed, and not reset: {whole:?}");
+    }
+}
