@@ -95,6 +95,11 @@ impl Hub {
         Self { collector, incarnation, held: Mutex::default() }
     }
 
+    /// Whose answers these are.
+    pub(crate) fn collector(&self) -> &str {
+        &self.collector
+    }
+
     /// A subscriber that will be told everything; none when there are too many, or at the end.
     pub(crate) fn subscribe(self: &Arc<Self>) -> Option<Subscriber> {
         let mut held = self.held.lock();

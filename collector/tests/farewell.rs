@@ -89,6 +89,19 @@ async fn it_does_not_wait_for_others_where_there_are_none_or_where_nobody_listen
 }
 
 #[tokio::test]
+async fn one_whose_registration_has_lapsed_does_not_take_the_only_other_one_for_itself() -> Result<()> {
+    let stage = Stage::new(PATIENT).await?;
+    let _another = stage.another().await?;
+    // A newer run of its name that leaves takes the name off.
+    let (id, address, provider) = ("c-0".to_owned(), "127.0.0.1:1".to_owned(), "aws".to_owned());
+    stage.store.register(Member { id, address, provider, incarnation: 2 }).await?.leave().await;
+    stage.collector.ask_to_stop();
+    stage.manager.hears("it asks", |heard| heard.updates.last().is_some_and(|(_, last)| last.leaving)).await?;
+    stage.planner.assign([]).await?;
+    stage.collector.stop().await
+}
+
+#[tokio::test]
 async fn its_patience_ends() -> Result<()> {
     let stage = Stage::new(IMPATIENT).await?;
     let _another = stage.another().await?;
