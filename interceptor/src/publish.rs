@@ -87,7 +87,7 @@ pub struct Publisher {
 /// What an append came to.
 #[derive(Debug)]
 enum Returned {
-    Frames { topics: Vec<Topic>, cut: Instant, results: Vec<Result<(), LogError>> },
+    Frames { topics: Vec<Topic>, begun: Instant, results: Vec<Result<(), LogError>> },
     Activations { count: u64, results: Vec<Result<(), LogError>> },
     Heartbeat(Vec<Result<(), LogError>>),
     Created(Option<Result<bool, LogError>>),
@@ -195,7 +195,7 @@ impl Publisher {
     }
 
     fn append_frames(&mut self, batch: Batch) {
-        let cut = Instant::now();
+        let begun = Instant::now();
         if batch.wake {
             self.append_activations(&batch);
         }
@@ -206,7 +206,7 @@ impl Publisher {
                 .iter()
                 .map(|cut| Append { topic: cut.topic.clone(), payload: cut.frame.encode_to_vec().into() });
             let results = append(&*log, records.collect()).await;
-            Returned::Frames { topics: batch.cuts.into_iter().map(|cut| cut.topic).collect(), cut, results }
+            Returned::Frames { topics: batch.cuts.into_iter().map(|cut| cut.topic).collect(), begun, results }
         });
     }
 
@@ -258,7 +258,7 @@ impl Publisher {
 
     fn returned(&mut self, returned: Result<Returned, tokio::task::JoinError>) {
         match returned {
-            Ok(Returned::Frames { topics, cut, results }) => self.frames_returned(&topics, cut, results),
+            Ok(Returned::Frames { topics, begun, results }) => self.frames_returned(&topics, begun, results),
             Ok(Returned::Activations { count, results }) => {
                 self.activations_under_way -= 1;
                 let failed = self.note(results);
@@ -293,7 +293,7 @@ impl Publisher {
         }
     }
 
-    fn frames_returned(&mut self, topics: &[Topic], cut: Instant, results: Vec<Result<(), LogError>>) {
+    fn frames_returned(&mut self, topics: &[Topic], begun: Instant, results: Vec<Result<(), LogError>>) {
         let mut delivered = 0;
         for (topic, result) in topics.iter().zip(results) {
             let outcome = match result {
@@ -311,7 +311,7 @@ impl Publisher {
             };
             self.outbox.returned(topic, outcome);
         }
-        self.metrics.delivered(delivered, cut.elapsed());
+        self.metrics.delivered(delivered, begun.elapsed());
     }
 
     /// Notes what came of appends to the interceptors' topic; how many failed.

@@ -63,14 +63,14 @@ impl Metrics {
         );
         registry.register_with_unit(
             "delivery",
-            "From the cut of a frame to its acknowledgement",
+            "From the appending of a frame to its acknowledgement",
             Unit::Seconds,
             metrics.delivery.clone(),
         );
         metrics
     }
 
-    /// Frames have been acknowledged this long after they were cut.
+    /// Frames have been acknowledged this long after their batch's turn came.
     pub(super) fn delivered(&self, frames: usize, after: Duration) {
         self.frames_delivered.inc_by(u64::try_from(frames).unwrap_or(u64::MAX));
         for _ in 0..frames {
