@@ -104,7 +104,7 @@ fn a_path_matches_whole_segments_and_the_longest_wins() {
     }
 }
 
-/// 1,024 bytes are the longest path that a resource may have.
+/// 512 segments are the most that a path of a resource may have.
 #[test]
 fn the_deepest_path_there_can_be_is_found() {
     let deep = "/a".repeat(512);

@@ -9,8 +9,10 @@ use crate::go_duration;
 /// DNS' longest name and label, in bytes (RFC 1035).
 const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
-/// The longest path, in bytes: that of Kubernetes' Gateway API. What looks paths up goes as deep into its stack as they have segments.
-const PATH_MAX: usize = 1024;
+/// The most segments of a path. What looks paths up goes as deep into its stack.
+const SEGMENTS_MAX: usize = 512;
+/// So many bytes of a path weigh as much as a combination.
+const PATH_BYTES: usize = 1024;
 /// The most combinations of a host, a path and what is asked of headers in the rules of a resource; see [`combinations`].
 const COMBINATIONS_MAX: usize = 20_000;
 /// So many bytes of a header's value weigh as much as a combination.
@@ -149,11 +151,13 @@ fn path(field: String, text: &str) -> Result<String, Invalid> {
         let remedy = "write a path such as /api, percent-encoded, without query";
         return Err(Invalid::value(field, text, remedy));
     }
-    if text.len() > PATH_MAX {
-        let what = format!("its {} bytes are too many", text.len());
-        return Err(Invalid { field, what, remedy: format!("keep to {PATH_MAX}: a prefix suffices") });
+    let path = text.trim_matches('/');
+    let segments = path.split('/').count();
+    if segments > SEGMENTS_MAX {
+        let what = format!("its {segments} segments are too many");
+        return Err(Invalid { field, what, remedy: format!("keep to {SEGMENTS_MAX}: a prefix suffices") });
     }
-    Ok(format!("/{}", text.trim_matches('/')))
+    Ok(format!("/{path}"))
 }
 
 /// That rules have no more combinations than a table of routes bears. It has each host of a rule with each of its paths, and what is asked
@@ -162,7 +166,8 @@ pub(super) fn combinations<'a>(field: &str, rules: impl Iterator<Item = &'a Rule
     let of_header = |header: &HeaderRule| 1 + header.value.as_ref().map_or(0, String::len) / VALUE_BYTES;
     let of_rule = |rule: &Rule| {
         let headers: usize = rule.headers.iter().map(of_header).sum();
-        rule.hosts.len().saturating_mul(rule.paths.len()).saturating_mul(1 + headers)
+        let paths: usize = rule.paths.iter().map(|path| path.len().div_ceil(PATH_BYTES)).sum();
+        rule.hosts.len().saturating_mul(paths).saturating_mul(1 + headers)
     };
     let count = rules.map(of_rule).fold(0, usize::saturating_add);
     if count <= COMBINATIONS_MAX {
@@ -231,8 +236,10 @@ mod tests {
     #[test]
     fn a_path_is_no_deeper_than_a_stack_bears() {
         assert!(path("p".to_owned(), &"/a".repeat(512)).is_ok());
+        // It is the depth that does harm, and not the length.
+        assert!(path("p".to_owned(), &"a".repeat(5_000)).is_ok());
         let error = path("p".to_owned(), &"/a".repeat(5_000)).expect_err("too deep").to_string();
-        assert!(error.starts_with("p: its 10000 bytes are too many; keep to 1024"), "{error}");
+        assert!(error.starts_with("p: its 5000 segments are too many; keep to 512"), "{error}");
     }
 
     #[test]

@@ -123,6 +123,11 @@ fn more_hosts_and_paths_than_a_table_bears_are_refused() {
         error.starts_with("spec.hosts: its 20100 combinations of hosts, paths and headers are too many"),
         "{error}"
     );
+    // A long path takes the room of many.
+    object.spec.hosts.truncate(200);
+    object.spec.path_prefixes = vec!["a".repeat(102_401)];
+    let error = object.workload().expect_err("too long").to_string();
+    assert!(error.starts_with("spec.hosts: its 20200 combinations"), "{error}");
 }
 
 #[test]
