@@ -61,11 +61,21 @@ struct Sets {
     of: HashMap<WorkloadId, Arc<EndpointSet>>,
     /// Those that were removed while somebody still held them, as routes do for a moment. They go when nobody does.
     removed: HashSet<WorkloadId>,
+    /// Of those removed, so many were still held at the last look.
+    held: usize,
 }
 
 impl Sets {
+    /// Looks at those removed when they have become twice as many: where a whole fleet goes at once, its routes hold all of it until the end,
+    /// and to look at all that went before with each that goes would take seconds.
+    fn sweep_at_times(&mut self) {
+        if self.removed.len() > 2 * self.held {
+            self.sweep();
+        }
+    }
+
     fn sweep(&mut self) {
-        let Self { of, removed } = self;
+        let Self { of, removed, held: left } = self;
         removed.retain(|workload| {
             let held = of.get(workload).is_some_and(|set| Arc::strong_count(set) > 1);
             if !held {
@@ -73,6 +83,7 @@ impl Sets {
             }
             held
         });
+        *left = removed.len();
     }
 }
 
@@ -161,7 +172,7 @@ impl Endpoints {
             // While a route holds it, a later `set` must reach the very same one.
             sets.removed.insert(workload.clone());
         }
-        sets.sweep();
+        sets.sweep_at_times();
     }
 
     /// All workloads' endpoints, in the order of their names: for those who look.
@@ -176,7 +187,9 @@ impl Endpoints {
     /// The workload's endpoints, now and later.
     pub(crate) fn of(&self, workload: &WorkloadId) -> Arc<EndpointSet> {
         let mut sets = self.sets.lock();
-        sets.removed.remove(workload);
+        if sets.removed.remove(workload) {
+            sets.held = sets.held.min(sets.removed.len());
+        }
         match sets.of.get(workload) {
             Some(set) => set.clone(),
             None => sets.of.entry(workload.clone()).or_insert_with(|| EndpointSet::new(self.common.clone())).clone(),
@@ -223,5 +236,18 @@ mod tests {
             drop(route);
             assert_eq!(all.all().len(), usize::from(comes_back));
         }
+    }
+
+    #[test]
+    fn a_fleet_that_goes_at_once_takes_no_longer_than_its_number() {
+        let all = Endpoints::new();
+        let fleet: Vec<_> = (0..20_000).map(|n| WorkloadId::new("default", format!("w{n}"))).collect();
+        let routes: Vec<_> = fleet.iter().map(|workload| all.of(workload)).collect();
+        let began = tokio::time::Instant::now();
+        fleet.iter().for_each(|workload| all.remove(workload));
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        drop(routes);
+        assert!(all.all().is_empty());
     }
 }
