@@ -180,7 +180,15 @@ mod tests {
         let entrances = Entrances::new(Listeners { plain: listener, tls: None }).unwrap();
         // Nothing is awaited from here on, so that the runtime does not hear of them.
         let mut clients: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-        let mut accepted: Vec<_> = entrances.accept_waiting().collect();
+        let mut accepted: Vec<Accepted> = Vec::new();
+        // A client knows that it is connected a moment before its connection waits here.
+        for _ in 0..100_000 {
+            accepted.extend(entrances.accept_waiting());
+            if accepted.len() == clients.len() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         assert_eq!(accepted.len(), clients.len());
         for (client, accepted) in clients.iter_mut().zip(&mut accepted) {
             assert_eq!(accepted.peer, client.local_addr().unwrap());
