@@ -50,3 +50,18 @@ async fn a_connection_whose_client_has_not_taken_its_response_is_not_at_rest() {
         assert!(client.is_at_rest());
     }
 }
+
+#[tokio::test]
+async fn a_response_that_ends_with_its_connection_and_is_not_all_written_ends_with_a_reset() {
+    for ends_by_closing in [false, true] {
+        let (mut stream, mut theirs) = connected().await;
+        let mut active = stream.client.begin_request();
+        active.answered(ends_by_closing);
+        // All of it has been handed over, and waits for the client's socket.
+        drop(active);
+        fill(&mut stream, true).await;
+        drop(stream);
+        let read = tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await;
+        assert_eq!(read.is_err(), ends_by_closing, "{read:?}");
+    }
+}
