@@ -134,6 +134,30 @@ async fn a_busy_workload_is_told_each_tick_until_its_final_frame() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn batches_that_wait_for_their_turn_hold_up_neither_a_wake_up_nor_the_end() {
+    let names: Vec<String> = (0..3 * BATCH).map(|number| format!("w{number}")).collect();
+    let topics: Vec<String> = names.iter().map(|name| format!("plimsoll.shop.{name}")).collect();
+    let known: Vec<&str> = topics.iter().map(String::as_str).chain([INTERCEPTORS, CART]).collect();
+    let running = Running::start(&known).await;
+    let _busy: Vec<InFlight> = names.iter().map(|name| running.admit(name)).collect();
+    let batches = || running.metrics.frames_delivered.get() / BATCH as u64;
+    no_time().await;
+    assert_eq!(batches(), 3, "the first frames of busy spells wait for nothing");
+    sleep(TICK / 2 + Duration::from_millis(5)).await;
+    assert_eq!(batches(), 4);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(batches(), 5);
+    let _at_cart = running.admit("cart");
+    no_time().await;
+    assert_eq!(running.log.taken(CART).len(), 1);
+    let log = running.log.clone();
+    assert_eq!(running.stop().await, Duration::ZERO);
+    let (_, last) = log.heartbeats().pop().unwrap();
+    assert!(last.leaving && last.undelivered.is_empty(), "{last:?}");
+    assert!(topics.iter().all(|topic| log.taken(topic).pop().unwrap().frame().at_us >= last.watermark_us));
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_an_outage_the_newest_totals_and_a_heartbeat_are_there_within_a_tick() {
     let running = Running::start(&[INTERCEPTORS, CART, TILL]).await;
     let _lasting = running.admit("cart");
