@@ -118,12 +118,13 @@ impl Run {
         self.heard_at
     }
 
-    /// Keeps the newest heartbeat; the one before it only where that did not come just after another.
+    /// Keeps the newest heartbeat. The one before it goes where it came at the same time, as in a backlog, since it can count no more; or where
+    /// the one before that is near enough.
     fn keep(&mut self, beat: Beat) {
         let mut received = self.beats.iter().rev().map(|beat| beat.received);
-        if let (Some(newest), Some(before)) = (received.next(), received.next())
-            && newest.saturating_duration_since(before) < BEATS_APART
-        {
+        let (newest, before) = (received.next(), received.next());
+        let is_near = |before: Instant| beat.received.saturating_duration_since(before) < BEATS_APART;
+        if newest == Some(beat.received) || before.is_some_and(is_near) {
             self.beats.pop_back();
         }
         self.beats.push_back(beat);

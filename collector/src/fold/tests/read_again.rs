@@ -54,3 +54,21 @@ fn a_topic_made_anew_is_heard_from_its_first_record_on() {
     // A broker stamps what is appended together with one time, as the heartbeats of a second here.
     assert_eq!(stage.fold.interceptor_counts(), (2, 0), "none of them is left out");
 }
+
+#[test]
+fn the_newest_heartbeat_of_a_backlog_counts_until_the_next_one_does() {
+    let before = heard_for_long();
+    let mut late = Stage::new();
+    (late.now_s, late.written) = (before.now_s, before.written.clone());
+    let now = late.now();
+    for (offset, (appended, record)) in before.written.into_iter().enumerate() {
+        late.fold.interceptor_record(record, offset as u64, appended, now);
+    }
+    late.read_through().told();
+    late.now_s += 0.7;
+    // Its topic has not been read through to these yet.
+    late.beat("a", 1, |_| {});
+    late.beat("b", 1, |_| {});
+    let answer = late.answer();
+    assert!(answer.known && !answer.zero_is_unknown, "{answer:?}");
+}
