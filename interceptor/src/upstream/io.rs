@@ -1,6 +1,6 @@
 //! A connection's stream and its buffers.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -13,6 +13,8 @@ use super::http1::encode::Outgoing;
 const SMALL_READ_BYTES: usize = 8 * 1024;
 /// What is read at once of large bodies: few system calls, and still in the processor's cache when it is written.
 const LARGE_READ_BYTES: usize = 64 * 1024;
+/// A record of TLS holds no more (RFC 8446, section 5.1). Of one that was not written as a whole, an endpoint can read nothing.
+const RECORD_BYTES: usize = 16 * 1024;
 /// Less room than this is not worth a system call.
 const MIN_READ_BYTES: usize = 1024;
 
@@ -59,14 +61,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         self.read_bytes = bytes.clamp(SMALL_READ_BYTES, LARGE_READ_BYTES);
     }
 
-    /// Writes once of what is to be written, and there must be something; ready with the number of bytes.
+    /// Writes once of what is to be written, and there must be something; ready with the number of bytes. Over TLS it may fail after
+    /// a part has gone out.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let slices = self.outgoing.slices();
+        self.poll_write_up_to(cx, usize::MAX)
+    }
+
+    /// Writes as [`poll_write`](Self::poll_write), but so little that the endpoint has seen nothing where it fails.
+    pub(super) fn poll_first_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.poll_write_up_to(cx, RECORD_BYTES)
+    }
+
+    fn poll_write_up_to(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        let [copied, large] = self.outgoing.slices();
+        let first = &copied[..copied.len().min(most)];
+        let second = &large[..large.len().min(most - first.len())];
         let stream = Pin::new(&mut self.stream);
-        let bytes = if slices[1].is_empty() {
-            ready!(stream.poll_write(cx, &slices[0]))?
+        let bytes = if second.is_empty() {
+            ready!(stream.poll_write(cx, first))?
         } else {
-            ready!(stream.poll_write_vectored(cx, &slices))?
+            ready!(stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]))?
         };
         if bytes == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

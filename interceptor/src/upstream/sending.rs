@@ -106,7 +106,8 @@ impl Sending {
                 }
                 return if self.goes_on() { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            ready!(io.poll_write(cx)).map_err(Stopped::Stream)?;
+            let written = if self.begun { io.poll_write(cx) } else { io.poll_first_write(cx) };
+            ready!(written).map_err(Stopped::Stream)?;
             self.begun = true;
             self.first = None;
         }
@@ -141,5 +142,57 @@ impl Sending {
             self.stage = Stage::Last;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http::{HeaderMap, HeaderValue, Method, Uri};
+    use tokio::io::ReadBuf;
+
+    use super::super::http1::encode::Length;
+    use super::*;
+
+    /// As TLS over a connection that ends after its first record: what that held has gone out, though the write has failed.
+    #[derive(Debug, Default)]
+    struct OneRecord {
+        seen: usize,
+    }
+
+    impl AsyncRead for OneRecord {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for OneRecord {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            let this = self.get_mut();
+            let record = if this.seen == 0 { buf.len().min(16 * 1024) } else { 0 };
+            this.seen += record;
+            Poll::Ready(if record == buf.len() { Ok(record) } else { Err(io::ErrorKind::BrokenPipe.into()) })
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_request_of_which_a_record_has_gone_out_has_begun() {
+        let mut io = Io::new(OneRecord::default());
+        let mut headers = HeaderMap::new();
+        headers.insert("x-long", HeaderValue::from_str(&"x".repeat(40_000)).unwrap());
+        io.outgoing.head(&Method::POST, &Uri::from_static("/"), &headers, Length::Empty);
+        let mut sending = Sending::begin(RequestBody::Empty);
+        let sent = sending.poll(&mut Context::from_waker(Waker::noop()), &mut io);
+        assert!(matches!(sent, Poll::Ready(Err(Stopped::Stream(_)))), "{sent:?}");
+        assert!(sending.has_begun(), "the endpoint may have seen it, so it must not count as unsent");
     }
 }
