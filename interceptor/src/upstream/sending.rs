@@ -87,7 +87,8 @@ impl Sending {
         match &mut body {
             RequestBody::Empty => {}
             RequestBody::Streaming { .. } if self.begun => return None,
-            RequestBody::Streaming { ahead, .. } => *ahead = self.first.take(),
+            // Where no piece was taken, one that came back before is still ahead.
+            RequestBody::Streaming { ahead, .. } => *ahead = self.first.take().or_else(|| ahead.take()),
         }
         Some(body)
     }
@@ -147,13 +148,20 @@ impl Sending {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::poll_fn;
     use std::task::Waker;
 
-    use http::{HeaderMap, HeaderValue, Method, Uri};
-    use tokio::io::ReadBuf;
+    use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+    use http_body_util::Empty;
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncWriteExt as _, ReadBuf};
 
     use super::super::http1::encode::Length;
     use super::*;
+    use crate::proxy::{BodyLimits, ClientBody};
 
     /// As TLS over a connection that ends after its first record: what that held has gone out, though the write has failed.
     #[derive(Debug, Default)]
@@ -194,5 +202,32 @@ mod tests {
         let sent = sending.poll(&mut Context::from_waker(Waker::noop()), &mut io);
         assert!(matches!(sent, Poll::Ready(Err(Stopped::Stream(_)))), "{sent:?}");
         assert!(sending.has_begun(), "the endpoint may have seen it, so it must not count as unsent");
+    }
+
+    /// A body whose first piece, which is all of it, was taken and has come back.
+    async fn came_back(request: Request<Incoming>) -> RequestBody {
+        let (head, incoming) = request.into_parts();
+        let limits = BodyLimits { bytes: None, pace: Default::default() };
+        let (incoming, _) = ClientBody::new(&head, Version::HTTP_11, incoming, limits).unwrap();
+        let mut body = RequestBody::of(incoming);
+        let taken = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        body.behind(taken.into_data().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_came_back_once_comes_back_again() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let request = b"POST / HTTP/1.1\r\nhost: app\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
+        client.write_all(request).await.unwrap();
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let mut sending = Sending::begin(came_back(request).await);
+            // Nothing was taken of it this time: its head was too long for that, say.
+            let mut body = sending.take_back().expect("nothing has been sent");
+            assert_eq!(body.size_hint().exact(), Some(5));
+            let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.expect("the piece is still there");
+            assert_eq!(first.unwrap().into_data().unwrap(), "hello");
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service).await.unwrap();
     }
 }
