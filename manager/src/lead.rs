@@ -17,10 +17,12 @@ pub mod topics;
 mod wishes;
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use plimsoll_scheduler::plan::CollectorId;
 use plimsoll_scheduler::policy::Policy;
@@ -30,7 +32,7 @@ use plimsoll_wire::log::EventLog;
 use plimsoll_wire::resources::Workload;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::board::Board;
 use crate::catalogue::Catalogue;
@@ -47,6 +49,9 @@ use wishes::Wishes;
 
 /// Nobody leads, as far as is known.
 pub const NOBODY: Leadership = Leadership::Follower { leader: None };
+
+/// Before a manager stands again whose candidacy has ended by a fault.
+const STAND_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything the leader needs.
 pub struct Leader {
@@ -79,19 +84,29 @@ pub struct Leader {
 
 /// Waits to lead, leads, and hands over at shutdown.
 pub async fn run(leader: Leader) {
-    let Some(campaign) = stand(&leader).await else { return };
-    let mut leadership = campaign.leadership();
-    loop {
-        let now = leadership.borrow_and_update().clone();
-        tell(&leader, now.clone());
-        tokio::select! {
-            () = leader.shutdown.cancelled() => break,
-            changed = leadership.changed() => if changed.is_err() { break },
-            () = lead(&leader, &now) => {}
+    while let Some(campaign) = stand(&leader).await {
+        let mut leadership = campaign.leadership();
+        let fault = loop {
+            let now = leadership.borrow_and_update().clone();
+            tell(&leader, now.clone());
+            tokio::select! {
+                () = leader.shutdown.cancelled() => break None,
+                changed = leadership.changed() => if changed.is_err() {
+                    break Some("the task that stands for leader has ended by itself");
+                },
+                // What the term had is gone with it, and what it shares with others is whole between any two steps.
+                led = AssertUnwindSafe(lead(&leader, &now)).catch_unwind() => if led.is_err() {
+                    break Some("the leader's work has panicked");
+                },
+            }
+        };
+        tell(&leader, NOBODY);
+        campaign.resign().await;
+        if let Some(fault) = fault {
+            error!("{fault}; this manager stands down, and stands anew");
+            let _or_stopped = leader.shutdown.run_until_cancelled(tokio::time::sleep(STAND_AGAIN)).await;
         }
     }
-    tell(&leader, NOBODY);
-    campaign.resign().await;
 }
 
 /// Tells who leads.
@@ -106,6 +121,9 @@ fn tell(leader: &Leader, now: Leadership) {
 
 /// Stands for leader once the workloads are known: before, a lead would keep those from leading who know them. None at shutdown.
 async fn stand(leader: &Leader) -> Option<Campaign> {
+    if leader.shutdown.is_cancelled() {
+        return None;
+    }
     let mut known = leader.known.clone();
     let until_known = async {
         if known.wait_for(|known| *known).await.is_err() {
@@ -117,13 +135,26 @@ async fn stand(leader: &Leader) -> Option<Campaign> {
     Some(leader.store.campaign(&leader.name))
 }
 
-/// Plans for as long as the term lasts; a follower only waits.
+/// Plans for as long as the term lasts; a follower only looks on.
 async fn lead(leader: &Leader, now: &Leadership) {
     let Leadership::Leader(term) = now else {
-        return std::future::pending().await;
+        return follow_the_plan(leader).await;
     };
     info!("this manager leads now");
     follow_through(leader, term).await;
+}
+
+/// Tells the generation of the plan that somebody else makes.
+async fn follow_the_plan(leader: &Leader) {
+    let mut plan = leader.store.watch_plan();
+    loop {
+        let generation = plan.borrow_and_update().plan.generation;
+        leader.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        if plan.changed().await.is_err() {
+            // The store is closed: nothing changes any more.
+            return std::future::pending().await;
+        }
+    }
 }
 
 async fn follow_through(leader: &Leader, term: &Term) {
@@ -135,7 +166,7 @@ async fn follow_through(leader: &Leader, term: &Term) {
     tokio::join!(
         planning.run(term),
         scaling.carry_out(leader),
-        topics::keep(leader, &topic_life, &wishes),
+        topics::keep(leader, &topic_life, &wishes, &awake),
         operate(leader),
         awake.keep_looking()
     );
@@ -149,69 +180,4 @@ async fn operate(leader: &Leader) {
 }
 
 #[cfg(test)]
-mod tests {
-    use plimsoll_scheduler::store::MemoryStore;
-    use plimsoll_wire::log::memory::MemoryLog;
-    use plimsoll_wire::resources::{Backend, Port};
-    use plimsoll_wire::topic::WorkloadId;
-    use prometheus_client::registry::Registry;
-    use tokio::time::{sleep, timeout};
-
-    use super::*;
-    use crate::fleet::Given;
-    use crate::metrics::provider;
-
-    /// The workloads of these names, in the namespace `default`.
-    pub(super) fn workloads(names: &[&str]) -> Vec<Workload> {
-        let workload = |name: &&str| {
-            let target = Backend { service: "web".to_owned(), port: Port::Number(80) };
-            Workload::new(WorkloadId::new("default", *name), target)
-        };
-        names.iter().map(workload).collect()
-    }
-
-    /// A leader that knows the workloads of these names, on a store of its own.
-    pub(super) fn leader(names: &[&str], log: Arc<dyn EventLog>) -> Leader {
-        let all = workloads(names);
-        Leader {
-            catalogue: Arc::new(ArcSwap::from_pointee(Catalogue::new(&all))),
-            board: Arc::new(Board::new(Duration::from_secs(30))),
-            store: Arc::new(MemoryStore::new()),
-            log,
-            name: "m".to_owned(),
-            leadership: watch::channel(NOBODY).0,
-            policy: Policy::default(),
-            scale: Settings::default(),
-            fleet: Arc::new(Given),
-            topic_grace: Duration::from_secs(600),
-            metrics: Arc::new(ControlMetrics::register(&mut Registry::default())),
-            decisions: Arc::default(),
-            retiring: Arc::default(),
-            health: Arc::default(),
-            known: watch::channel(true).1,
-            workloads: watch::channel(Arc::new(all)).1,
-            operator: None,
-            shutdown: CancellationToken::new(),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_leads_no_more_tells_no_more_what_it_saw_as_the_leader() {
-        let leader = leader(&["web"], Arc::new(MemoryLog::new()));
-        let (metrics, shutdown) = (leader.metrics.clone(), leader.shutdown.clone());
-        let told = || {
-            let wanted = metrics.wanted_collectors.get_or_create(&provider("")).get();
-            (metrics.leader.get(), metrics.unassigned.get(), wanted)
-        };
-        let leading = tokio::spawn(run(leader));
-        let until_planned = async {
-            while told() != (1, 1, 1) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(Duration::from_secs(60), until_planned).await.expect("it sees that nobody reads the topic");
-        shutdown.cancel();
-        leading.await.expect("it ends");
-        assert_eq!(told(), (0, 0, 0));
-    }
-}
+mod tests;

@@ -38,6 +38,11 @@ impl Awake {
         looks.1
     }
 
+    /// Whether the process has run without a pause for so long, this look included.
+    pub fn has_run_for(&self, least: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since(now)) >= least
+    }
+
     /// Looks at the clock for as long as it is polled.
     pub async fn keep_looking(&self) {
         loop {

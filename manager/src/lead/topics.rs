@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Leader;
+use super::awake::Awake;
 use super::decisions::What;
 use super::wishes::{Wishes, is_wanted};
 use crate::catalogue::Catalogue;
@@ -26,6 +27,11 @@ const RETRY: Duration = Duration::from_secs(1);
 const LIST_EVERY: Duration = Duration::from_secs(30);
 /// A topic that was refused is tried again after this long, so that it keeps no other from being made.
 const REFUSED: Duration = Duration::from_secs(10);
+/// A manager that was frozen may lead no more without knowing it, and the log does not ask who deletes. So it deletes nothing before it has
+/// run for so long again: by then it has asked the store who leads.
+const SETTLED: Duration = Duration::from_secs(5);
+/// For so long a topic that was deleted may still be found "already there", when it is to be made again.
+const DELETING: Duration = Duration::from_secs(60);
 /// Topics created in one call.
 const BATCH: usize = 500;
 /// Topics deleted in one call: few, since a workload may come back meanwhile.
@@ -102,6 +108,8 @@ struct Known {
     made: BTreeSet<Topic>,
     /// When each that could not be made may be tried again.
     refused: BTreeMap<Topic, Instant>,
+    /// Those that were deleted of late, and when.
+    deleted: BTreeMap<Topic, Instant>,
     listed: Option<Instant>,
 }
 
@@ -110,7 +118,19 @@ impl Known {
     fn missing(&mut self, wanted: &BTreeSet<Topic>, now: Instant) -> Vec<Topic> {
         self.made.retain(|topic| wanted.contains(topic));
         self.refused.retain(|topic, again| wanted.contains(topic) && *again > now);
+        self.deleted.retain(|_, deleted| now.saturating_duration_since(*deleted) < DELETING);
         wanted.difference(&self.made).filter(|topic| !self.refused.contains_key(*topic)).take(BATCH).cloned().collect()
+    }
+
+    /// The log has this topic: a new one, or one that was there.
+    fn is_there(&mut self, topic: &Topic, new: bool, now: Instant) {
+        if !new && self.deleted.contains_key(topic) {
+            // What is there may be what is being deleted.
+            self.refused.insert(topic.clone(), now + RETRY);
+        } else {
+            self.deleted.remove(topic);
+            self.made.insert(topic.clone());
+        }
     }
 
     /// Forgets what somebody else has deleted.
@@ -133,7 +153,7 @@ impl Known {
 }
 
 /// Creates and deletes until the term ends.
-pub async fn keep(leader: &Leader, life: &TopicLife, wishes: &Wishes) {
+pub async fn keep(leader: &Leader, life: &TopicLife, wishes: &Wishes, awake: &Awake) {
     let mut known = Known::default();
     let mut trouble = false;
     loop {
@@ -141,8 +161,9 @@ pub async fn keep(leader: &Leader, life: &TopicLife, wishes: &Wishes) {
         let missing = known.missing(&wanted(leader, wishes), Instant::now());
         let created = create(leader, &missing, &mut known).await;
         // One topic that can't be made keeps no other from being deleted.
-        let deleted = delete_retired(leader, life, wishes).await;
-        let pause = match looked.and(created).and(deleted).and(delete_removed(leader, wishes).await) {
+        let deleted = delete_retired(leader, life, wishes, awake, &mut known).await;
+        let removed = delete_removed(leader, wishes, awake, &mut known).await;
+        let pause = match looked.and(created).and(deleted).and(removed) {
             Ok(()) => {
                 if trouble {
                     info!("the log's administration answers again");
@@ -189,7 +210,7 @@ async fn create(leader: &Leader, missing: &[Topic], known: &mut Known) -> Result
                 if new {
                     created.push(topic);
                 }
-                known.made.insert(topic.clone());
+                known.is_there(topic, new, Instant::now());
             }
             Err(error) => {
                 // A log out of reach is out of reach for all; a refusal is about this topic.
@@ -208,7 +229,13 @@ async fn create(leader: &Leader, missing: &[Topic], known: &mut Known) -> Result
 }
 
 /// Deletes topics whose workload has been gone for the grace period.
-async fn delete_retired(leader: &Leader, life: &TopicLife, wishes: &Wishes) -> Result<(), LogError> {
+async fn delete_retired(
+    leader: &Leader,
+    life: &TopicLife,
+    wishes: &Wishes,
+    awake: &Awake,
+    known: &mut Known,
+) -> Result<(), LogError> {
     let catalogue = leader.catalogue.load_full();
     // No workload at all is more likely a mistake in the resources than the end of a whole fleet.
     if catalogue.entries().is_empty() {
@@ -218,7 +245,7 @@ async fn delete_retired(leader: &Leader, life: &TopicLife, wishes: &Wishes) -> R
     let mut old = life.to_delete();
     old.retain(|topic| !is_wanted(topic, &catalogue, &wishes.directives));
     old.truncate(DELETE_BATCH);
-    let (deleted, outcome) = delete(leader, &old).await;
+    let (deleted, outcome) = delete(leader, awake, &old, known).await;
     for topic in &deleted {
         info!(%topic, "deleted the topic: its workload has been gone for the grace period");
         life.deleted(topic);
@@ -228,7 +255,12 @@ async fn delete_retired(leader: &Leader, life: &TopicLife, wishes: &Wishes) -> R
 }
 
 /// Deletes topics that operators have removed, once nobody reads them any more, and strikes them out.
-async fn delete_removed(leader: &Leader, wishes: &Wishes) -> Result<(), LogError> {
+async fn delete_removed(
+    leader: &Leader,
+    wishes: &Wishes,
+    awake: &Awake,
+    known: &mut Known,
+) -> Result<(), LogError> {
     let now = wishes.now();
     if now.directives.removed.is_empty() {
         return Ok(());
@@ -245,7 +277,7 @@ async fn delete_removed(leader: &Leader, wishes: &Wishes) -> Result<(), LogError
             due.push(Topic::from(topic.as_str()));
         }
     }
-    let (deleted, outcome) = delete(leader, &due).await;
+    let (deleted, outcome) = delete(leader, awake, &due, known).await;
     tell(leader, &deleted, false, "an operator has removed it");
     done.extend(deleted.iter().map(ToString::to_string));
     if !done.is_empty()
@@ -258,14 +290,23 @@ async fn delete_removed(leader: &Leader, wishes: &Wishes) -> Result<(), LogError
 }
 
 /// What was deleted, or was not there; and the first failure.
-async fn delete(leader: &Leader, topics: &[Topic]) -> (Vec<Topic>, Result<(), LogError>) {
+async fn delete(
+    leader: &Leader,
+    awake: &Awake,
+    topics: &[Topic],
+    known: &mut Known,
+) -> (Vec<Topic>, Result<(), LogError>) {
     let (mut deleted, mut failed) = (Vec::new(), Ok(()));
-    if topics.is_empty() {
+    // Asked last: nothing is awaited between this and the call.
+    if topics.is_empty() || !awake.has_run_for(SETTLED, Instant::now()) {
         return (deleted, failed);
     }
     for (topic, outcome) in topics.iter().zip(leader.log.delete_topics(topics).await) {
         match outcome {
-            Ok(_) => deleted.push(topic.clone()),
+            Ok(_) => {
+                known.deleted.insert(topic.clone(), Instant::now());
+                deleted.push(topic.clone());
+            }
             Err(error) => failed = failed.and(Err(error)),
         }
     }

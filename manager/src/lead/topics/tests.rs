@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use plimsoll_scheduler::plan::{AssignedTopic, Placed, Placement};
+use plimsoll_scheduler::store::MemoryStore;
 use plimsoll_wire::log::memory::MemoryLog;
 use plimsoll_wire::topic::INTERCEPTORS;
 use tokio::time::timeout;
@@ -29,7 +30,7 @@ impl Stage {
     /// All topics have been made.
     async fn new() -> Self {
         let log = Arc::new(MemoryLog::new());
-        let leader = leader(&["shop", "web"], log.clone());
+        let leader = leader(&["shop", "web"], Arc::new(MemoryStore::new()), log.clone());
         let placed = [SHOP, WEB].map(|topic| Placed {
             spec: AssignedTopic { topic: topic.to_owned(), concurrency_window: GRACE, rate_window: GRACE },
             provider: "default".to_owned(),
@@ -58,8 +59,13 @@ impl Stage {
         kept.into_iter().map(|kept| kept.spec.topic).collect()
     }
 
+    async fn care(&self) {
+        let awake = Awake::new(Instant::now());
+        tokio::join!(keep(&self.leader, &self.life, &self.wishes, &awake), awake.keep_looking());
+    }
+
     async fn cares_for(&self, time: Duration) {
-        assert!(timeout(time, keep(&self.leader, &self.life, &self.wishes)).await.is_err(), "it goes on");
+        assert!(timeout(time, self.care()).await.is_err(), "it goes on");
     }
 
     /// What the log has, in order.
@@ -115,9 +121,32 @@ async fn where_no_workload_is_described_any_more_nothing_is_deleted() {
 #[tokio::test(start_paused = true)]
 async fn a_topic_that_somebody_else_has_deleted_is_made_anew() {
     let stage = Stage::new().await;
-    let mut care = std::pin::pin!(keep(&stage.leader, &stage.life, &stage.wishes));
+    let mut care = std::pin::pin!(stage.care());
     assert!(timeout(Duration::from_secs(1), care.as_mut()).await.is_err());
     assert_eq!(stage.log.delete_topics(&[Topic::from(WEB)]).await, [Ok(true)]);
     assert!(timeout(LIST_EVERY + Duration::from_secs(1), care.as_mut()).await.is_err());
     assert_eq!(stage.topics().await, [INTERCEPTORS, SHOP, WEB]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_deleted_is_not_taken_for_the_topic_that_is_made_anew() {
+    let (mut known, start) = (Known::default(), Instant::now());
+    let (topic, other) = (Topic::from("t"), Topic::from("other"));
+    let wanted = BTreeSet::from([topic.clone(), other.clone()]);
+    known.deleted.insert(topic.clone(), start);
+    // Somebody else's that was there before.
+    known.is_there(&other, false, start);
+    known.is_there(&topic, false, start);
+    assert!(known.missing(&wanted, start).is_empty(), "it is not asked for again and again");
+    let soon = start + RETRY;
+    assert_eq!(known.missing(&wanted, soon), [topic.clone()]);
+    known.is_there(&topic, true, soon);
+    assert!(known.missing(&wanted, soon).is_empty());
+    // What has been deleted long since is no longer on its way.
+    known.deleted.insert(topic.clone(), start);
+    known.made.clear();
+    let late = start + DELETING;
+    assert_eq!(known.missing(&wanted, late), [other.clone(), topic.clone()]);
+    known.is_there(&topic, false, late);
+    assert_eq!(known.missing(&wanted, late), [other]);
 }
