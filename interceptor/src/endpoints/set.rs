@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -32,6 +32,8 @@ pub(crate) struct EndpointSet {
     common: Arc<Common>,
     /// There is no endpoint, and waiting for one is in vain.
     unresolvable: AtomicBool,
+    /// Word of that, for those that wait already.
+    in_vain: Notify,
     core: Mutex<Core>,
 }
 
@@ -86,6 +88,7 @@ impl EndpointSet {
             home: Home { waiting: Arc::new(AtomicUsize::new(0)), set: set.clone() },
             common,
             unresolvable: AtomicBool::new(false),
+            in_vain: Notify::new(),
             core: Mutex::new(Core {
                 options: Options::default(),
                 members: Members::default(),
@@ -192,6 +195,19 @@ impl EndpointSet {
         // First: a request that finds no endpoint must see that waiting for one is in vain.
         self.unresolvable.store(true, Ordering::Relaxed);
         self.know(Vec::new());
+        self.in_vain.notify_waiters();
+    }
+
+    /// Ready when waiting for an endpoint is in vain.
+    pub(crate) async fn until_unresolvable(&self) {
+        loop {
+            // Made before the look: word that comes between the two is not lost.
+            let told = self.in_vain.notified();
+            if self.is_unresolvable() {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Whether waiting for an endpoint is in vain.

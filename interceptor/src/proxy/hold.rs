@@ -16,7 +16,8 @@ const HANG_UP_CHECK: Duration = Duration::from_millis(500);
 /// They count as held for a cold start where there was no endpoint at all.
 ///
 /// # Errors
-/// Where there is no place in time, the route is removed meanwhile, or the request may not wait for a cold start at all.
+/// Where there is no place in time, the route is removed meanwhile or its port vanishes, or the request may not wait for a cold start
+/// at all.
 pub(crate) async fn until_ready(
     client: &Client,
     exchange: &mut Exchange,
@@ -33,12 +34,14 @@ pub(crate) async fn until_ready(
     if cold {
         exchange.hold();
     }
+    let counts = exchange.counts();
     // A body is not read while its request is held, and the end of the connection hides behind it.
     let _watch = body_unread.then(|| client.watch_for_hang_up());
     let outcome = tokio::select! {
         biased;
         at_endpoint = waiting => Ok(at_endpoint),
         () = route.gone.cancelled() => Err(Refusal::RouteRemoved),
+        () = route.endpoints.until_unresolvable(), if counts => Err(Refusal::PortUnknown),
         () = at(until) => Err(Refusal::RequestTimeout),
         () = at(readiness) => Err(if cold { Refusal::NotReady } else { Refusal::NoPlace }),
         never = look_at_client(body_unread) => match never {},

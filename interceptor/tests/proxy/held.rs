@@ -200,6 +200,17 @@ async fn a_port_that_can_not_be_resolved_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn requests_that_are_held_when_the_port_vanishes_are_told_so() {
+    let scene = Scene::start().await;
+    let mut client = held(&scene, 0).await;
+    scene.endpoints.set_unresolvable(&app());
+    let response = client.response().await;
+    assert_eq!(response.status, 500);
+    assert!(response.text().contains("port can't be resolved"), "{}", response.text());
+    scene.until_queue(0, 1).await;
+}
+
+#[tokio::test]
 async fn a_connection_that_takes_longer_than_the_routes_limit_is_given_up() {
     // A queue of connections that is full lets no more in, and says nothing.
     let socket = TcpSocket::new_v4().unwrap();
