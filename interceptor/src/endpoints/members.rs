@@ -1,5 +1,6 @@
 //! All known addresses of a workload, and which of them requests may be given to. Pure.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
@@ -61,17 +62,21 @@ impl Members {
         if known.iter().copied().eq(self.members.iter().map(|member| (member.endpoint.address, member.state))) {
             return false;
         }
-        let mut before = std::mem::take(&mut self.members);
+        let before = std::mem::take(&mut self.members).into_iter();
+        let mut before: HashMap<SocketAddr, Member> =
+            before.map(|member| (member.endpoint.address, member)).collect();
+        let mut finishing = self.finishing();
         for (address, state) in known {
-            let member = match before.iter().position(|member| member.endpoint.address == address) {
-                Some(index) => before.swap_remove(index),
-                None => Member::new(
-                    self.returned(address).unwrap_or_else(|| Arc::new(Endpoint::new(address, home.clone()))),
-                ),
+            let new = || Arc::new(Endpoint::new(address, home.clone()));
+            let member = match before.remove(&address) {
+                Some(member) => member,
+                None => Member::new(finishing.remove(&address).unwrap_or_else(new)),
             };
             self.members.push(member.turned(state));
         }
-        for gone in before {
+        // What nobody but this list still knows has finished.
+        drop(finishing);
+        for gone in before.into_values() {
             gone.endpoint.set_leaving(true);
             self.finishing.push(Arc::downgrade(&gone.endpoint));
         }
@@ -80,9 +85,9 @@ impl Members {
         true
     }
 
-    /// An endpoint that was gone and still has requests.
-    fn returned(&mut self, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        self.finishing.iter().filter_map(Weak::upgrade).find(|endpoint| endpoint.address == address)
+    /// The endpoints that are gone and still have requests.
+    fn finishing(&self) -> HashMap<SocketAddr, Arc<Endpoint>> {
+        self.finishing.iter().filter_map(Weak::upgrade).map(|endpoint| (endpoint.address, endpoint)).collect()
     }
 
     /// What requests may be given to. Where nothing is ready but for ejected endpoints, they are tried after all; where nothing
