@@ -1,6 +1,7 @@
 //! The thread that makes tables and frees them, so that no thread that has requests does.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -127,12 +128,12 @@ impl Maker {
         let published = self.replace(workloads).await;
         match published {
             Some(()) => info!(workloads = count, "routes have changed"),
-            None => error!("routes stay as they are: the thread that makes them has panicked"),
+            None => error!("routes stay as they are: making new ones has panicked; the next change is tried again"),
         }
         published.is_some()
     }
 
-    /// None where the thread is no more.
+    /// None where making it has panicked.
     async fn replace(&self, workloads: Arc<Vec<Workload>>) -> Option<()> {
         let (reply, made) = oneshot::channel();
         self.orders.send(Order::Make(workloads, reply)).await.ok()?;
@@ -144,6 +145,7 @@ impl Maker {
 
 /// The thread's work, until nobody gives orders any more.
 async fn carry_out(mut tables: Tables, mut orders: mpsc::Receiver<Order>) {
+    let (_, metrics) = tables.told();
     let mut replaced = Replaced::default();
     loop {
         let order = tokio::select! {
@@ -155,9 +157,10 @@ async fn carry_out(mut tables: Tables, mut orders: mpsc::Receiver<Order>) {
         };
         match order {
             Some(Order::Make(workloads, reply)) => {
-                let change = tables.make(workloads);
-                // Whoever wanted it is shutting down.
-                let _nobody_waits = reply.send(change);
+                if let Some(change) = unless_it_panics(&metrics, || tables.make(workloads)) {
+                    // Whoever wanted it is shutting down.
+                    let _nobody_waits = reply.send(change);
+                }
             }
             Some(Order::Free(table)) => {
                 replaced.keep(table);
@@ -167,6 +170,16 @@ async fn carry_out(mut tables: Tables, mut orders: mpsc::Receiver<Order>) {
             None => return,
         }
     }
+}
+
+/// What has been made; none where that panics, which is counted: routes that can't be made must not keep later ones from being made.
+fn unless_it_panics<T>(metrics: &crate::metrics::Metrics, make: impl FnOnce() -> T) -> Option<T> {
+    // Tables take over the new routes when all of them are made, so what is left behind is whole.
+    let made = catch_unwind(AssertUnwindSafe(make));
+    if made.is_err() {
+        metrics.panics.inc();
+    }
+    made.ok()
 }
 
 /// Keeps what has been replaced until nobody else has it, so that it is freed here and by nobody else.
@@ -239,6 +252,14 @@ mod tests {
         replaced.free_unused();
         assert_eq!(dropped.try_recv().unwrap(), std::thread::current().id());
         assert!(replaced.is_empty());
+    }
+
+    #[test]
+    fn routes_that_can_not_be_made_are_counted_and_keep_none_from_being_made() {
+        let metrics = crate::metrics::Metrics::default();
+        let outcome: Option<()> = unless_it_panics(&metrics, || panic!("a test wants this"));
+        assert_eq!((outcome, metrics.panics.get()), (None, 1));
+        assert_eq!((unless_it_panics(&metrics, || 7), metrics.panics.get()), (Some(7), 1));
     }
 
     #[tokio::test]
