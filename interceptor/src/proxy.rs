@@ -52,6 +52,8 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let mut active = client.begin_request();
+    // Before anything is awaited: another stream may be at work afterwards.
+    let delivery = worker.streams.delivery();
     let version = request.version();
     let mut response = match gate::refused(&client, &request) {
         Some(fault) => {
@@ -70,7 +72,7 @@ pub(crate) async fn answer(
     }
     // HTTP/1.0 has no chunks.
     active.answered(version == Version::HTTP_10 && response.body().size_hint().exact().is_none());
-    response.body_mut().keep(active);
+    response.body_mut().keep(active, delivery);
     response
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod gate;
 pub(crate) mod listener;
 pub(crate) mod parking;
 pub(crate) mod serving;
+pub(crate) mod streams;
 pub(crate) mod threads;
 pub(crate) mod tls;
 pub(crate) mod worker;

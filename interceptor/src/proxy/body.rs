@@ -14,6 +14,7 @@ use super::forward::Answered;
 use super::{End, Exchange, headers};
 use crate::endpoints::AtEndpoint;
 use crate::server::client::ActiveRequest;
+use crate::server::streams::Delivery;
 use crate::server::worker::Worker;
 use crate::upstream;
 use crate::upstream::fault::{Fault, Interrupted};
@@ -25,6 +26,8 @@ pub(crate) struct ResponseBody {
     exchange: Option<Exchange>,
     /// Waits to be dropped, and knows whether that is in the middle of the body.
     active: Option<ActiveRequest>,
+    /// Who wants to know what the stream has been given; none over HTTP/1.
+    delivery: Option<Rc<Delivery>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ struct Forwarded {
 impl ResponseBody {
     /// Nothing, and nobody departs with it.
     pub(crate) fn empty() -> Self {
-        Self { content: Content::Text(None), exchange: None, active: None }
+        Self { content: Content::Text(None), exchange: None, active: None, delivery: None }
     }
 
     /// A short text of our own.
@@ -57,7 +60,8 @@ impl ResponseBody {
         if let Some(trail) = exchange.as_mut().and_then(Exchange::trail) {
             trail.sends(text.len() as u64);
         }
-        Self { content: Content::Text(Some(text).filter(|text| !text.is_empty())), exchange, active: None }
+        let content = Content::Text(Some(text).filter(|text| !text.is_empty()));
+        Self { content, exchange, active: None, delivery: None }
     }
 
     /// Puts another text in the place of one that has not been sent.
@@ -65,9 +69,10 @@ impl ResponseBody {
         self.content = Content::Text(Some(text));
     }
 
-    /// The client's connection is busy until this body has been sent.
-    pub(crate) fn keep(&mut self, active: ActiveRequest) {
+    /// The client's connection is busy until this body has been sent; `delivery` is told how far that is, where it goes by a stream.
+    pub(crate) fn keep(&mut self, active: ActiveRequest, delivery: Option<Rc<Delivery>>) {
         self.active = Some(active);
+        self.delivery = delivery;
     }
 }
 
@@ -94,7 +99,8 @@ pub(crate) fn respond(worker: &Rc<Worker>, mut exchange: Exchange, answered: Ans
         // hyper reads no further, and sends what there is of the head.
         exchange.ends(End::Finished);
     }
-    let body = ResponseBody { content: Content::Forwarded(forwarded), exchange: Some(exchange), active: None };
+    let content = Content::Forwarded(forwarded);
+    let body = ResponseBody { content, exchange: Some(exchange), active: None, delivery: None };
     Response::from_parts(head, body)
 }
 
@@ -142,9 +148,15 @@ impl Body for ResponseBody {
     type Error = Interrupted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let Self { content, exchange, active } = self.get_mut();
+        let Self { content, exchange, active, delivery } = self.get_mut();
         let forwarded = match content {
-            Content::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Content::Text(text) => {
+                let text = text.take();
+                if let (Some(text), Some(delivery)) = (&text, delivery) {
+                    delivery.gave(text.len());
+                }
+                return Poll::Ready(text.map(|text| Ok(Frame::data(text))));
+            }
             Content::Forwarded(forwarded) => forwarded,
         };
         let frame = forwarded.poll_frame(cx);
@@ -154,6 +166,11 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(_))) => forwarded.body.is_end_stream(),
                 Poll::Ready(Some(Err(_))) | Poll::Pending => false,
             });
+        }
+        match (&frame, delivery) {
+            (_, None) => {}
+            (Poll::Ready(Some(Ok(frame))), Some(delivery)) => delivery.gave(frame.data_ref().map_or(0, Bytes::len)),
+            (_, Some(delivery)) => delivery.lacks(),
         }
         if let (Poll::Ready(read), Some(exchange)) = (&frame, exchange) {
             if let (Some(Ok(frame)), Some(trail)) = (read, exchange.trail()) {

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -23,26 +21,13 @@ use super::client::{Client, ClientStream, Order, Transport};
 use super::gate::Gate;
 use super::listener::{Accepted, Entrance};
 use super::parking::{Home, Lent, anything_comes};
+use super::streams::{Current, OnThisThread};
 use super::worker::{Settings, Worker};
 use crate::proxy::{self, ResponseBody};
 
-/// How HTTP/2 connections run their requests: on the thread that they came in on.
-#[derive(Debug, Clone)]
-pub(crate) struct OnThisThread(TaskTracker);
-
-impl<F> Executor<F> for OnThisThread
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn_local(future);
-    }
-}
-
-/// Speaks HTTP/1 and h2c as these settings say.
-pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker) -> auto::Builder<OnThisThread> {
-    let mut protocol = auto::Builder::new(OnThisThread(tasks));
+/// Speaks HTTP/1 and h2c as these settings say. `streams` tells which stream's task runs.
+pub(crate) fn protocol(settings: &Settings, tasks: TaskTracker, streams: Current) -> auto::Builder<OnThisThread> {
+    let mut protocol = auto::Builder::new(OnThisThread::new(tasks, streams, settings.client_write_timeout));
     // hyper would make a timer for each request; the thread's sweep does it for all connections at once.
     // The limits of a head are the gate's business: hyper refuses without a word.
     let most = settings.head;

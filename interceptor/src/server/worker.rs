@@ -23,7 +23,8 @@ use super::crowd::Present;
 use super::gate::Bounds;
 use super::listener::Accepted;
 use super::parking::Resting;
-use super::serving::{self, OnThisThread, Served};
+use super::serving::{self, Served};
+use super::streams::{Current, OnThisThread};
 use crate::config::{Config, ErrorFormat};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
@@ -103,6 +104,8 @@ pub(crate) struct Worker {
     pub(crate) draining: CancellationToken,
     leaving: Arc<AtomicBool>,
     pub(crate) protocol: auto::Builder<OnThisThread>,
+    /// Which stream of HTTP/2 is at work.
+    pub(crate) streams: Current,
     table: RefCell<arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     random: RefCell<SmallRng>,
     clients: RefCell<HashMap<u64, Watched>>,
@@ -130,11 +133,12 @@ impl Worker {
         trust: Arc<Trust>,
         leaving: Arc<AtomicBool>,
     ) -> Rc<Self> {
-        let tasks = TaskTracker::new();
+        let (tasks, streams) = (TaskTracker::new(), Current::default());
         Rc::new(Self {
             pool: Pool::new(settings.pool),
             lines: Lines::new(trust, settings.http2, metrics.clone()),
-            protocol: serving::protocol(&settings, tasks.clone()),
+            protocol: serving::protocol(&settings, tasks.clone(), streams.clone()),
+            streams,
             settings,
             metrics,
             tasks,

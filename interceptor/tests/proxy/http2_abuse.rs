@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, GOAWAY, HEADERS, PING, RST_STREAM,
-    SETTINGS, fields, frame, head,
+    SETTINGS, WINDOW_UPDATE, fields, frame, head,
 };
 use crate::scene::{SOON, Scene, until};
 use crate::upstream::Upstream;
@@ -108,6 +108,27 @@ async fn a_client_that_asks_for_answers_and_takes_none_is_cut_off() {
         tokio::time::timeout(3 * SOON, cut_off).await.expect("it is cut off");
         assert_eq!(scene.get("/").await.text(), "hello");
     }
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_opens_no_window_is_reset_and_the_others_go_on() {
+    let scene = Scene::with(|config, _| config.client_write_timeout = Duration::from_secs(1)).await;
+    let upstream = Upstream::start().await;
+    scene.ready(&[upstream.address]);
+    let mut client = Frames::connect(scene.proxy).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE (4) is 0.
+    client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+    for (stream, path) in [(1, "/big"), (3, "/")] {
+        client.send(&frame(HEADERS, WHOLE, stream, &head("GET", path, &[]))).await;
+        assert_eq!(client.status(stream).await, Some(200));
+        let reset = client.next_of(RST_STREAM).await.expect("the connection goes on");
+        assert_eq!(reset.stream, stream);
+        scene.until_queue(0, u64::from(stream).div_ceil(2)).await;
+    }
+    client.send(&frame(HEADERS, WHOLE, 5, &head("GET", "/", &[]))).await;
+    client.send(&frame(WINDOW_UPDATE, 0, 5, &65_535_u32.to_be_bytes())).await;
+    assert_eq!(client.status(5).await, Some(200));
+    assert_eq!(client.next_of(DATA).await.expect("who takes it gets it").payload, b"hello");
 }
 
 #[tokio::test]
