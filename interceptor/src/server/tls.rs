@@ -3,7 +3,8 @@
 //! * [`TlsConfig`] is what the operator says: where the certificates are, whom to trust, which versions.
 //! * `pair` reads one certificate with its key, `files` finds them all, `store` chooses one by the name that a client asks for.
 //! * [`Certificates`] has what is in force now, and follows the files as they change.
-//! * [`Door`] brings a client's connection from its first byte to the point where HTTP begins.
+//! * [`Door`] brings a client's connection from its first byte to the point where HTTP begins; `underway` says who gives way where too
+//!   many come at once.
 
 mod certificates;
 mod door;
@@ -12,6 +13,7 @@ mod metrics;
 mod pair;
 mod settings;
 mod store;
+mod underway;
 
 use std::path::PathBuf;
 

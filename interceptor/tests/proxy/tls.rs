@@ -17,7 +17,7 @@ use crate::certs::{Authority, Pair, connect};
 use crate::client::Client;
 use crate::logs;
 use crate::parking::until_parked;
-use crate::scene::{Scene, until_within};
+use crate::scene::{SOON, Scene, until_within};
 use crate::upstream::Upstream;
 
 const GET: &str = "GET /head HTTP/1.1\r\nhost: app.test\r\n\r\n";
@@ -188,9 +188,29 @@ async fn a_handshake_that_never_ends_is_cut_off_and_others_go_on() {
     let mut client = secured.client().await;
     client.send(GET).await;
     assert_eq!(client.response().await.status, 200);
-    assert!(began.elapsed() >= Duration::from_millis(400));
+    assert!(began.elapsed() >= Duration::from_millis(300));
     assert!(silent.is_closed().await);
     assert_eq!(secured.scene.metric("interceptor_tls_handshake_failures_total").await, Some(1));
+}
+
+#[tokio::test]
+async fn who_connects_and_says_nothing_gives_way_to_who_does() {
+    let secured = Secured::start(|config, _| {
+        config.tls.tls_handshake_timeout = Duration::from_secs(60);
+        config.tls.tls_max_handshakes = 1;
+    });
+    let secured = secured.await;
+    secured.ready().await;
+    let mut silent = Client::connect(secured.scene.proxy_tls()).await;
+    let others = async {
+        for _ in 0..2 {
+            let mut client = secured.client().await;
+            client.send(GET).await;
+            assert_eq!(client.response().await.status, 200);
+        }
+    };
+    tokio::time::timeout(SOON, others).await.expect("they wait for no handshake that never goes on");
+    assert!(silent.is_closed().await);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+use super::underway::{Begun, Underway};
 use super::{Certificates, TlsConfig, TlsMetrics};
 
 /// What every TLS connection begins with: a record of the type "handshake" (RFC 8446, section 5.1).
@@ -28,6 +30,8 @@ const SPEAK_TLS: &[u8] =
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What of its request is read at most, so that the answer is not lost to a reset.
 const LAST_WORDS_BYTES: u64 = 64 * 1024;
+/// While there is no right to a handshake, it is looked so often whether one that is under way must give way.
+const LOOK: Duration = Duration::from_millis(50);
 /// Failed handshakes are logged this often at most; the next line says how many there were.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
@@ -37,11 +41,12 @@ pub(crate) struct Door {
     config: Arc<ArcSwap<ServerConfig>>,
     timeout: Duration,
     passes: Arc<Semaphore>,
+    underway: Underway,
     metrics: TlsMetrics,
     failures: Arc<Mutex<Failures>>,
 }
 
-/// The right to a handshake. There are so many at once; who has none waits.
+/// The right to a handshake. There are so many at once; who has none waits, and who has one and does nothing with it gives way.
 #[derive(Debug)]
 pub(crate) struct Pass {
     _permit: Option<OwnedSemaphorePermit>,
@@ -58,6 +63,8 @@ struct Failures {
 enum Refused {
     #[error("it took longer than {0:?}")]
     TooSlow(Duration),
+    #[error("it did not go on, and others waited")]
+    GaveWay,
     #[error("it sent plain HTTP, or something else that is no TLS")]
     NotTls,
     #[error("{0}")]
@@ -71,6 +78,7 @@ impl Door {
             config: certificates.current(),
             timeout: config.tls_handshake_timeout,
             passes: Arc::new(Semaphore::new(config.tls_max_handshakes as usize)),
+            underway: Underway::default(),
             metrics,
             failures: Arc::default(),
         }
@@ -78,8 +86,18 @@ impl Door {
 
     /// Waits for the right to one more handshake.
     pub(crate) async fn pass(&self) -> Pass {
-        // The semaphore is never closed.
-        Pass { _permit: self.passes.clone().acquire_owned().await.ok() }
+        let mut permit = pin!(self.passes.clone().acquire_owned());
+        loop {
+            if self.passes.available_permits() == 0 {
+                self.underway.make_room(Instant::now());
+            }
+            tokio::select! {
+                biased;
+                // The semaphore is never closed.
+                permit = &mut permit => return Pass { _permit: permit.ok() },
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
     }
 
     /// The right to a handshake whatever others there are: for the few that are still waiting when the listener closes.
@@ -89,9 +107,16 @@ impl Door {
 
     /// Does the handshake. None where it fails; then the connection is closed.
     pub(crate) async fn enter(&self, stream: TcpStream, peer: SocketAddr, pass: Pass) -> Option<TlsStream<TcpStream>> {
-        let outcome = tokio::time::timeout(self.timeout, self.handshake(stream)).await;
-        drop(pass);
-        match outcome.unwrap_or(Err(Refused::TooSlow(self.timeout))) {
+        let begun = self.underway.begin(Instant::now());
+        let outcome = tokio::select! {
+            biased;
+            outcome = tokio::time::timeout(self.timeout, self.handshake(stream, &begun)) => {
+                outcome.unwrap_or(Err(Refused::TooSlow(self.timeout)))
+            }
+            () = begun.cut_off() => Err(Refused::GaveWay),
+        };
+        drop((begun, pass));
+        match outcome {
             Ok(stream) => {
                 self.metrics.handshakes.inc();
                 Some(stream)
@@ -104,9 +129,10 @@ impl Door {
         }
     }
 
-    async fn handshake(&self, mut stream: TcpStream) -> Result<TlsStream<TcpStream>, Refused> {
+    async fn handshake(&self, mut stream: TcpStream, begun: &Begun) -> Result<TlsStream<TcpStream>, Refused> {
         let mut first = [0];
         let count = stream.peek(&mut first).await.map_err(Refused::Failed)?;
+        begun.heard();
         if count == 0 {
             return Err(Refused::Failed(io::ErrorKind::UnexpectedEof.into()));
         }
