@@ -26,19 +26,16 @@ pub async fn events(client: &Client, output: &Output, asked: &Events) -> Result<
             wanted.push_str(&format!("&{name}={}", encoded(value)));
         }
     }
-    let mut page: Page<Decision> = client.get(&format!("decisions?limit={}{wanted}", asked.limit)).await?;
     if !asked.follow {
+        let page: Page<Decision> = client.get(&format!("decisions?limit={}{wanted}", asked.limit)).await?;
         return output.write(&output.shown(&page, |page| tables::decisions(page.items.iter().rev()))?);
     }
     let output = output.many();
-    page.items.reverse();
-    for decision in &page.items {
-        output.write(&output.shown(decision, tables::decision)?)?;
-    }
     let (mut last, mut opened) = (None, false);
     loop {
+        // What has been comes with what is to come, so that nothing falls between the two.
+        let path = format!("events?topics=decisions&last={}{wanted}", asked.limit);
         // The first time an error is an answer; afterwards the manager may come back.
-        let path = format!("events?topics=decisions{wanted}");
         match follow(client, &path, &output, &mut opened, &mut last).await {
             Err(error) if !opened => return Err(error),
             Err(error) => eprintln!("{error:#}; trying again"),
@@ -138,6 +135,7 @@ mod tests {
 
     use axum::Router;
     use axum::body::{Body, Bytes};
+    use axum::extract::RawQuery;
     use axum::http::StatusCode;
     use axum::response::IntoResponse as _;
     use axum::routing::get;
@@ -155,10 +153,12 @@ mod tests {
     async fn who_follows_goes_on_after_a_restart_though_nothing_has_happened_before_it() {
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = asked.clone();
-        let stream = move || {
+        let stream = move |RawQuery(query): RawQuery| {
             let before = counted.fetch_add(1, Ordering::Relaxed);
+            let with_the_last = query.is_some_and(|query| query.contains("last=50"));
             async move {
                 match before {
+                    _ if !with_the_last => StatusCode::BAD_REQUEST.into_response(),
                     // The manager stops,
                     0 => Body::empty().into_response(),
                     // is not there,
@@ -168,10 +168,7 @@ mod tests {
                 }
             }
         };
-        let nothing = r#"{"items":[],"total":0,"offset":0}"#;
-        let routes = Router::new()
-            .route("/api/v1/decisions", get(move || async move { nothing }))
-            .route("/api/v1/events", get(stream));
+        let routes = Router::new().route("/api/v1/events", get(stream));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         let _served = AbortOnDropHandle::new(tokio::spawn(async move { axum::serve(listener, routes).await }));

@@ -39,6 +39,8 @@ pub struct EventsAsked {
     pub collector: Option<String>,
     /// Only what is of this kind: `move`, `arrived`, `collector`, `scale`, `topic`.
     pub kind: Option<String>,
+    /// Without `Last-Event-ID`: so many of the last ones come first, and none between them and what comes then is left out.
+    pub last: Option<usize>,
 }
 
 /// Which decisions are told.
@@ -94,13 +96,15 @@ pub async fn events(
     let run = rest.run.clone();
     // Without an id a listener wants what comes; one that this run has not given means everything.
     let (after, reset) = match last.map(|last| sequence_of(last, &run)) {
-        None => (u64::MAX, false),
+        None => (asked.last.map_or(u64::MAX, |_| 0), false),
         Some(Some(sequence)) => (sequence, false),
         Some(None) => (0, true),
     };
+    let most = asked.last.filter(|_| last.is_none());
     let (mut known, coming) = rest.decisions.listen(after);
     let wanted = Wanted { topic: asked.topic, collector: asked.collector, kind: asked.kind };
     known.retain(|decision| wanted.has(decision));
+    known.drain(..most.map_or(0, |most| known.len().saturating_sub(most)));
     let wanted = Arc::new(wanted);
     let reset = reset.then(|| Event::default().event("reset").data("{}"));
     let (of_known, of_coming) = (run.clone(), run);

@@ -54,6 +54,10 @@ async fn what_happens_is_told_and_what_was_missed_comes_first() {
     scene.collector("b").await;
     listener.hears(r#""collector":"b""#).await;
 
+    // The newest that have been, and then what comes: nothing falls between the two.
+    let mut newest = Listener::open_to(&scene, "?kind=collector&last=1", None).await;
+    assert_ne!(id(newest.hears("event: collector").await), first, "that is not one of the last");
+
     let mut again = Listener::open(&scene, Some(&first)).await;
     again.hears(r#""collector":"b""#).await;
     assert!(!again.text.contains(&format!("id: {first}\n")), "what is known is not told again: {}", again.text);
