@@ -65,7 +65,7 @@ impl Metrics {
         all.register_with_unit("frame", "Bytes of frames read", Unit::Bytes, metrics.frame_bytes.clone());
         all.register("interceptor_records", "Heartbeats and activations read", metrics.interceptor_records.clone());
         all.register("bad_records", "Records that could not be understood", metrics.bad_records.clone());
-        let help = "How long ago everything that was in the log then had been read";
+        let help = "How long ago everything that was in the log then had been read, topics that are behind left out";
         all.register_with_unit("lag", help, Unit::Seconds, metrics.lag.clone());
         let help = "Time to fold a batch or to evaluate answers";
         all.register_with_unit("fold", help, Unit::Seconds, metrics.fold_seconds.clone());
