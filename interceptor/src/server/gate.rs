@@ -112,9 +112,10 @@ impl<S> Gate<S> {
         }
     }
 
-    /// Whether a head has begun and has not ended.
+    /// Whether a head has begun and has not ended. Empty lines may come before one (RFC 9112, section 2.2), and begin none.
     fn is_in_head(&self) -> bool {
-        self.kept.len() > self.passed && self.inspector.is_between_requests()
+        let begun = || self.kept[self.passed..].iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+        self.inspector.is_between_requests() && begun()
     }
 
     fn look_again(&mut self) {

@@ -121,6 +121,22 @@ async fn any_other_request_is_never_sent_twice() {
 }
 
 #[tokio::test]
+async fn an_empty_line_after_a_request_begins_no_other() {
+    let scene = Scene::with(|config, _| config.header_read_timeout = Duration::from_secs(1)).await;
+    let upstream = Upstream::start().await;
+    scene.ready(&[upstream.address]);
+    let mut client = scene.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    // Longer than a head may take, and a second more for each of two sweeps.
+    for _ in 0..15 {
+        assert!(client.is_silent().await, "it was taken for the beginning of a head that is too slow");
+    }
+    client.send("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+}
+
+#[tokio::test]
 async fn a_client_that_dawdles_over_its_head_is_told_so_and_cut_off() {
     let scene = Scene::with(|config, _| config.header_read_timeout = Duration::from_secs(1)).await;
     let mut client = scene.client().await;
