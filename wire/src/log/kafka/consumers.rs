@@ -81,9 +81,22 @@ impl Consumers {
         Self { config, reach, pace, consumers: Vec::new(), made: 0, turn: 0, ending: Vec::new() }
     }
 
-    /// Starts reading these topics, each at its offset; which consumer reads which.
-    pub(super) async fn assign(&mut self, mut topics: Vec<(Topic, u64)>) -> Result<Vec<(Topic, ConsumerId)>, LogError> {
+    /// Starts reading these topics, each at its offset; which consumer reads which. Where that fails none of them is read.
+    pub(super) async fn assign(&mut self, topics: Vec<(Topic, u64)>) -> Result<Vec<(Topic, ConsumerId)>, LogError> {
         let mut assigned = Vec::with_capacity(topics.len());
+        let Err(error) = self.assign_each(topics, &mut assigned).await else { return Ok(assigned) };
+        // They will be tried again, and would be read twice, or refused for being read already.
+        if let Err(error) = self.unassign(assigned).await {
+            warn!("{error}");
+        }
+        Err(error)
+    }
+
+    async fn assign_each(
+        &mut self,
+        mut topics: Vec<(Topic, u64)>,
+        assigned: &mut Vec<(Topic, ConsumerId)>,
+    ) -> Result<(), LogError> {
         while !topics.is_empty() {
             let at = self.with_room().await?;
             let room = match self.pace {
@@ -91,19 +104,19 @@ impl Consumers {
                 Pace::Every(_) => TOPICS_A_CONSUMER.saturating_sub(self.consumers[at].topics),
             };
             let part = topics.split_off(topics.len() - room.min(topics.len()));
-            let one = &mut self.consumers[at];
-            one.topics += part.len();
-            assigned.extend(part.iter().map(|(topic, _)| (topic.clone(), one.id)));
-            let client = one.client.clone();
+            let names: Vec<Topic> = part.iter().map(|(topic, _)| topic.clone()).collect();
+            let (client, asked) = (self.consumers[at].client.clone(), names.clone());
             blocking("starting to read topics", move || {
                 // With the leaders known beforehand reading starts a second sooner. Whatever fails here, librdkafka asks again.
-                let names: Vec<_> = part.iter().map(|(topic, _)| topic.clone()).collect();
-                let _ = native::describe(client.client(), &names, LEADERS_TIMEOUT);
+                let _ = native::describe(client.client(), &asked, LEADERS_TIMEOUT);
                 client.incremental_assign(&list(&part, Offset::Offset))
             })
             .await?;
+            let one = &mut self.consumers[at];
+            one.topics += names.len();
+            assigned.extend(names.into_iter().map(|topic| (topic, one.id)));
         }
-        Ok(assigned)
+        Ok(())
     }
 
     /// Stops reading these topics. Nothing of them comes any more.
@@ -225,4 +238,24 @@ fn record(message: &BorrowedMessage<'_>, places: &mut Places) -> Option<Record> 
         appended: LogTime(message.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0)),
         payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first of the two parts into which a consumer's bound cuts them is taken; the second names a topic twice, which librdkafka refuses.
+    #[tokio::test]
+    async fn topics_of_which_some_can_not_be_read_leave_none_behind_that_is() {
+        let broker = "127.0.0.1:1";
+        let (config, reach) = (Arc::new(KafkaConfig::new(broker)), Arc::new(Reach::new(broker)));
+        let mut consumers = Consumers::new(config, reach, Pace::Every(Duration::from_secs(1)));
+        let good = (0..TOPICS_A_CONSUMER).map(|number| (Topic::from(format!("t{number}")), 0));
+        let topics = [(Topic::from("twice"), 0), (Topic::from("twice"), 0)].into_iter().chain(good).collect();
+        assert!(consumers.assign(topics).await.is_err());
+        assert!(consumers.consumers.iter().all(|one| one.topics == 0), "what has been taken is given back");
+        let again = consumers.assign(vec![(Topic::from("t0"), 0)]).await.expect("nobody reads it");
+        assert_eq!(again.len(), 1);
+        consumers.close().await;
+    }
 }
