@@ -8,6 +8,7 @@ use plimsoll_scheduler::store::Member;
 use plimsoll_wire::collector::collector_client::CollectorClient;
 use plimsoll_wire::collector::{SubscribeRequest, Update};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -122,6 +123,9 @@ async fn stream_once(manager: &str, member: &Member, link: &Arc<Link>, board: &A
     loop {
         // A frozen collector's connection stays open: silence ends the stream.
         let Some(update) = within(stream.message()).await? else { return Ok(reading.updates) };
+        if reading.has_slept() {
+            return Err(Status::aborted("this manager did not run for a while, so what has come meanwhile may be old"));
+        }
         reading.take(update);
     }
 }
@@ -133,15 +137,24 @@ struct Reading<'a> {
     updates: u64,
     /// The topics that the first parts have named; none once all parts have come.
     snapshot: Option<HashSet<String>>,
+    /// When the newest update was taken; at first, when the stream began.
+    taken: Instant,
 }
 
 impl<'a> Reading<'a> {
     fn new(link: &'a Arc<Link>, board: &'a Arc<Board>) -> Self {
-        Self { link, board, updates: 0, snapshot: Some(HashSet::new()) }
+        Self { link, board, updates: 0, snapshot: Some(HashSet::new()), taken: Instant::now() }
+    }
+
+    /// Whether more time has passed than an update is waited for: then this process was frozen, and what is there now may have waited in
+    /// the socket for as long. A new stream begins with what is so now.
+    fn has_slept(&self) -> bool {
+        self.taken.elapsed() > SILENCE
     }
 
     fn take(&mut self, update: Update) {
         self.updates += 1;
+        self.taken = Instant::now();
         // With its first part the collector is not silent any more. What it said before must not be told as if it were new until
         // the part comes that says it anew.
         let resumes = self.updates == 1 && self.link.silent_for() > SILENCE;
@@ -216,6 +229,21 @@ mod tests {
         let known = |topic: &&str| Answer { topic: (*topic).to_owned(), known: true, warm: true, ..Answer::default() };
         let answers = topics.iter().map(known).collect();
         Update { collector: "a".into(), incarnation: 1, snapshot_continues, answers, ..Update::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_waited_while_the_manager_was_frozen_is_not_taken_for_new() {
+        let board = Arc::new(Board::new(Duration::from_secs(30)));
+        let link = board.link("a");
+        let mut reading = Reading::new(&link, &board);
+        for _ in 0..3 {
+            tokio::time::advance(SILENCE).await;
+            assert!(!reading.has_slept(), "it was waited for in the usual way");
+            reading.take(part(&["t"], false));
+        }
+        tokio::time::advance(SILENCE + Duration::from_millis(1)).await;
+        assert!(reading.has_slept());
+        assert!(!Reading::new(&link, &board).has_slept(), "another stream says what is so now");
     }
 
     #[tokio::test(start_paused = true)]
