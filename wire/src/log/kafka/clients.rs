@@ -82,6 +82,9 @@ where
     })
 }
 
+/// The longest pause between two attempts to connect; librdkafka refuses a first pause that is longer.
+const BACKOFF_MAX: &str = "reconnect.backoff.max.ms";
+
 fn settings(config: &KafkaConfig, role: Role) -> ClientConfig {
     let mut settings = ClientConfig::new();
     let append_timeout_ms = APPEND_TIMEOUT.as_millis().to_string();
@@ -95,7 +98,7 @@ fn settings(config: &KafkaConfig, role: Role) -> ClientConfig {
         ("client.id", "plimsoll"),
         // A broker that is back is found within half a second.
         ("reconnect.backoff.ms", "50"),
-        ("reconnect.backoff.max.ms", "500"),
+        (BACKOFF_MAX, "500"),
         // A peer that has vanished without a word is given up after this.
         ("socket.timeout.ms", "10000"),
         ("socket.keepalive.enable", "true"),
@@ -118,7 +121,10 @@ fn settings(config: &KafkaConfig, role: Role) -> ClientConfig {
             ("queue.buffering.max.messages", "100000"),
             ("queue.buffering.max.kbytes", "65536"),
         ]),
-        Role::Asker => set(&[]),
+        // While it waits for any broker, librdkafka connects anew each half of this, whatever came of the attempt before: to a broker that
+        // speaks something else, say, forty times a second by what suits the others.
+        Role::Asker if !config.client.contains_key(BACKOFF_MAX) => set(&[("reconnect.backoff.ms", "500")]),
+        Role::Asker => {}
         Role::Reader(pace) => {
             set(&[
                 // librdkafka wants a group even though partitions are assigned by hand; nothing is committed to it.
@@ -265,5 +271,28 @@ impl Reach {
             heard.complained = Some(Instant::now());
             warn!(brokers = %self.brokers, "{reason}; check --kafka and --kafka-config");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_does_not_overrun_a_broker_that_never_answers() {
+        let mut config = KafkaConfig::new("127.0.0.1:1");
+        let pause = |config: &KafkaConfig, role| {
+            settings(config, role).get("reconnect.backoff.ms").and_then(|pause| pause.parse::<u32>().ok())
+        };
+        assert_eq!(pause(&config, Role::Asker), Some(500), "four attempts a second");
+        assert_eq!(pause(&config, Role::Producer), Some(50), "a record does not wait for long");
+        // An operator's own bound may be shorter, and must be taken.
+        config.client.insert(BACKOFF_MAX.to_owned(), "100".to_owned());
+        let reach = Arc::new(Reach::new("127.0.0.1:1"));
+        assert!(create::<BaseConsumer<Context>>(&config, Role::Asker, &reach).is_ok());
+        config.client.insert("reconnect.backoff.ms".to_owned(), "80".to_owned());
+        assert_eq!(pause(&config, Role::Asker), Some(80));
     }
 }
