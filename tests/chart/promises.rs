@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::rendered::{RELEASE, VALUE_SETS, arguments, flag, named, objects, objects_with, of_kind, pods};
+use crate::rendered::{RELEASE, VALUE_SETS, arguments, flag, named, objects, objects_with, of_kind, pods, variable};
 
 /// No more values.
 const DEFAULTS: [&str; 0] = [];
@@ -81,6 +81,24 @@ async fn secrets_come_by_reference() -> Result<()> {
     // An interceptor, a manager, the collectors of two providers.
     ensure!(logins == 4, "{logins}");
     ensure!(of_kind(&objects, "Secret").next().is_none(), "the chart makes no Secret");
+    Ok(())
+}
+
+#[tokio::test]
+async fn brokers_are_trusted_by_the_systems_authorities_where_none_are_named() -> Result<()> {
+    for (name, authorities) in [("tls", "probe"), ("everything", "/etc/plimsoll/kafka/ca/ca.crt")] {
+        let mut clients = 0;
+        for (pod_name, pod) in pods(&objects(name).await?) {
+            let Some(settings) = variable(pod, "PLIMSOLL_KAFKA_CONFIG") else { continue };
+            let named = settings.split(';').find_map(|setting| setting.strip_prefix("ssl.ca.location="));
+            ensure!(named == Some(authorities), "{name}, {pod_name}: {settings}");
+            clients += 1;
+        }
+        ensure!(clients >= 3, "{name}: {clients}");
+    }
+    // Without TLS nothing is said of it.
+    let objects = objects("default").await?;
+    ensure!(pods(&objects).iter().all(|(_, pod)| variable(pod, "PLIMSOLL_KAFKA_CONFIG").is_none()));
     Ok(())
 }
 

@@ -87,3 +87,9 @@ pub(crate) fn flag<'a>(pod: &'a Value, flag: &str) -> Option<&'a str> {
     let begin = format!("--{flag}=");
     arguments(pod).into_iter().find_map(|argument| argument.strip_prefix(&*begin))
 }
+
+/// What a variable of a pod's only container is.
+pub(crate) fn variable<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
+    let variables = pod["containers"][0]["env"].as_array()?;
+    variables.iter().find(|variable| variable["name"] == name)?["value"].as_str()
+}

@@ -105,6 +105,9 @@ affinity:
 {{- if $tls.enabled -}}
 {{- if $tls.ca.secretName -}}
 {{- $settings = append $settings "ssl.ca.location=/etc/plimsoll/kafka/ca/ca.crt" -}}
+{{- else -}}
+{{- /* Left alone, librdkafka's own OpenSSL looks for the system's authorities where the image has none. */ -}}
+{{- $settings = append $settings "ssl.ca.location=probe" -}}
 {{- end -}}
 {{- if $tls.client.secretName -}}
 {{- $settings = append $settings "ssl.certificate.location=/etc/plimsoll/kafka/client/tls.crt" -}}
