@@ -7,7 +7,7 @@ use plimsoll_testkit::{Helm, helm};
 use serde_json::Value;
 
 /// helm knows no cluster when it only renders.
-const VERSION: &str = "1.36.0";
+pub(crate) const VERSION: &str = "1.36.0";
 /// The release and the namespace that everything is rendered for.
 pub(crate) const RELEASE: &str = "plimsoll";
 

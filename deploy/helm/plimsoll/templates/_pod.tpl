@@ -65,6 +65,11 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* A value as text. A number of a value file is floating point to helm, which would write a million as 1e+06. */}}
+{{- define "plimsoll.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{ int64 . }}{{- else -}}{{ toString . }}{{- end -}}
+{{- end -}}
+
 {{/* Arguments that all parts take. */}}
 {{- define "plimsoll.args.common" -}}
 - --log={{ .root.Values.log.level }}
@@ -75,7 +80,7 @@ affinity:
 {{/* What users add; last, so that it can be seen beside what the chart says. templates/checks.yaml refuses what the chart says itself. */}}
 {{- define "plimsoll.args.own" -}}
 {{- range $flag, $value := .values.settings }}
-- {{ printf "--%s=%s" $flag (toString $value) | quote }}
+- {{ printf "--%s=%s" $flag (include "plimsoll.text" $value) | quote }}
 {{- end }}
 {{- range .values.extraArgs }}
 - {{ . | quote }}
@@ -120,7 +125,7 @@ affinity:
 {{- $settings = append $settings "sasl.password=$(KAFKA_PASSWORD)" -}}
 {{- end -}}
 {{- range $key, $value := .Values.kafka.config -}}
-{{- $settings = append $settings (printf "%s=%s" $key (toString $value)) -}}
+{{- $settings = append $settings (printf "%s=%s" $key (include "plimsoll.text" $value)) -}}
 {{- end -}}
 {{- join ";" $settings -}}
 {{- end -}}
