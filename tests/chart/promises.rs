@@ -128,6 +128,24 @@ async fn the_number_of_collectors_is_the_managers() -> Result<()> {
 }
 
 #[tokio::test]
+async fn certificates_may_be_in_secrets_with_dots_in_their_names() -> Result<()> {
+    let objects = objects_with("tls", &["interceptor.tls.extraSecretNames={shop-tls,shop.example.com}"]).await?;
+    let pod = &named(&objects, "Deployment", "plimsoll-interceptor")?["spec"]["template"]["spec"];
+    let volumes = pod["volumes"].as_array().context("no volumes")?;
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().context("no mounts")?;
+    for secret in ["shop-tls", "shop.example.com"] {
+        let volume = volumes.iter().find(|volume| volume["secret"]["secretName"] == secret);
+        let name = volume.and_then(|volume| volume["name"].as_str()).context(secret)?;
+        // A volume's name is a label as in RFC 1123.
+        let fits = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        ensure!(fits && name.len() <= 63, "{name}");
+        let folder = format!("/etc/plimsoll/tls-more/{secret}");
+        ensure!(mounts.iter().any(|mount| mount["name"] == name && mount["mountPath"] == *folder), "{mounts:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn every_selector_finds_its_pods_and_every_probe_its_port() -> Result<()> {
     for name in VALUE_SETS {
         let objects = objects(name).await?;
