@@ -45,6 +45,7 @@ async fn a_wrong_value_is_refused_and_named() -> Result<()> {
         ("manager.api.tls.enabled=true", "manager.api.tls.enabled"),
         ("manager.api.readsNeedRole=true", "manager.api.tokens.secretName"),
         ("collectors.providers[1].name=default", "names default twice"),
+        ("fullnameOverride=plimsoll-of-the-customer-facing-shop", "no pod where it has more than 52"),
     ] {
         let values = value_set("default");
         let defaults = "collectors.providers[0].name=default";

@@ -78,6 +78,11 @@ app.kubernetes.io/component: {{ .part }}
 {{- fail (printf "collectors.providers names %s twice: only one StatefulSet may be a provider's" .name) }}
 {{- end }}
 {{- $_ := set $seen .name true }}
+{{- /* A label of each pod is this name, a dash and ten digits; it has 63 characters at most. */}}
+{{- $set := printf "%s-collector-%s" (include "plimsoll.fullname" $) .name }}
+{{- if gt (len $set) 52 }}
+{{- fail (printf "the StatefulSet %s would have %d characters in its name, and Kubernetes makes no pod where it has more than 52: set a shorter fullnameOverride" $set (len $set)) }}
+{{- end }}
 {{- end }}
 {{- range $what, $tls := dict "interceptor.tls" .Values.interceptor.tls "manager.scaler.tls" .Values.manager.scaler.tls "manager.api.tls" .Values.manager.api.tls }}
 {{- if and $tls.enabled $tls.certManager.enabled (not $tls.certManager.issuerRef.name) }}
