@@ -44,8 +44,22 @@ pub async fn run(config: Config) -> Result<()> {
     }
     let client = Client::new(&config.connection)?;
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        // First, so that it is heard from the beginning.
+        biased;
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            if is_endless(&config) { Ok(()) } else { Err(Failed::Interrupted.into()) }
+        }
         outcome = one(&config, &client, &output) => outcome,
+    }
+}
+
+/// Whether it goes on until somebody presses Ctrl-C, which is its end then. Of all else Ctrl-C is no success: what comes after it in a
+/// script must not take a collector for empty.
+fn is_endless(config: &Config) -> bool {
+    match &config.command {
+        Command::Events(asked) => asked.follow,
+        command => config.watch && looks::look(command).is_some(),
     }
 }
 

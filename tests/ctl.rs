@@ -14,8 +14,10 @@ use driver::{
     rest,
     routes::{self, Route},
 };
+use nix::sys::signal::Signal;
 use plimsoll_testkit::{Certificates, Folder, Port, wait_until};
 use serde_json::Value;
+use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
 
 /// `plimsoll dev` with two workloads, one of which has three requests in flight.
 struct System {
@@ -191,6 +193,30 @@ async fn a_manager_out_of_reach_is_one_clear_line() -> Result<()> {
     ensure!(ended.code == Some(6), "{:?}", ended.code);
     let lines: Vec<&str> = ended.stderr.lines().collect();
     ensure!(lines.len() == 1 && lines[0].contains(&nobody.address()), "{lines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ctrl_c_is_the_end_of_watching_and_no_success_of_anything_else() -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(20);
+    // It takes calls and answers none.
+    let silent = TcpListener::bind("127.0.0.1:0").await?;
+    let server = format!("http://{}", silent.local_addr()?);
+    let folder = Folder::new("interrupted")?;
+    for (name, code, asked) in [
+        ("drain", 130, &["collectors", "drain", "collector-1", "--wait"][..]),
+        ("look", 130, &["workloads"]),
+        ("watch", 0, &["workloads", "--watch"]),
+        ("follow", 0, &["events", "--follow"]),
+    ] {
+        let all: Vec<&str> = ["ctl", "--server", &server].iter().chain(asked).copied().collect();
+        let mut program = Program::start(&folder, name, &all)?;
+        let (mut call, _) = timeout(LIMIT, silent.accept()).await.context("it does not connect")??;
+        timeout(LIMIT, call.read_u8()).await.context("it does not ask")??;
+        program.process().signal(Signal::SIGINT)?;
+        let ended = program.process().wait(LIMIT).await?;
+        ensure!(ended.code() == Some(code), "{asked:?} ended with {ended}:\n{}", program.printed()?);
+    }
     Ok(())
 }
 

@@ -22,7 +22,8 @@ Exit codes:
   0  done                            4  not as things are (409, 412): it exists, it has changed
   1  something else went wrong       5  not allowed (401, 403): see --token-file
   2  asked for in the wrong way      6  no manager answers, or its store does not (429, 503)
-  3  there is no such thing (404)    7  something needs a hand (migrate --check)";
+  3  there is no such thing (404)    7  something needs a hand (migrate --check)
+130  interrupted (Ctrl-C) before it was done";
 
 /// Settings of `plimsoll ctl`.
 #[derive(Debug, Args)]

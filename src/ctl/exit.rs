@@ -41,6 +41,9 @@ pub enum Failed {
     /// What was waited for did not come.
     #[error("{0}")]
     TooLate(String),
+    /// Somebody has pressed Ctrl-C meanwhile.
+    #[error("interrupted: what a manager was asked for may be done all the same")]
+    Interrupted,
 }
 
 /// The code to end with; `plimsoll ctl --help` lists them.
@@ -50,6 +53,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         Some(Failed::Unreachable { .. } | Failed::NoApiServer(_)) => 6,
         Some(Failed::NotAllowed(_)) => 5,
         Some(Failed::NeedsHand { .. }) => 7,
+        // 128 + SIGINT, as shells count.
+        Some(Failed::Interrupted) => 130,
         Some(Failed::Refused { status, .. }) => match *status {
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => 2,
             StatusCode::NOT_FOUND => 3,

@@ -22,7 +22,10 @@ pub async fn write(client: &Client, mut model: Model) -> Result<()> {
             let late = || Failed::TooLate(format!("not all workloads were told within {} s", WHOLE_WITHIN.as_secs()));
             gathered.unwrap_or_else(|_| Err(late().into()))?;
         }
-        interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            return Err(Failed::Interrupted.into());
+        }
     }
     Output::new(Format::Table, false).write(&text(&model))
 }
