@@ -8,6 +8,7 @@
 mod decide;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -305,9 +306,9 @@ fn reason(why: &Why) -> String {
     }
 }
 
-/// A line for who watches.
+/// A line for who watches. One that can't be written, as on a full disk, is lost: the workload is scaled all the same.
 pub fn say(workload: &WorkloadId, what: &str) {
-    println!("{workload}: {what}");
+    let _ = writeln!(std::io::stdout().lock(), "{workload}: {what}");
 }
 
 /// The trigger that KEDA would send.

@@ -16,6 +16,9 @@ pub fn start(logging: &Logging, quiet: bool) {
         EnvFilter::new("info")
     });
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that can't be written is lost. To complain of it on standard error, as happens otherwise, is a panic of whatever logs where
+    // that is what can't be written to.
+    let lines = lines.log_internal_errors(false);
     match logging.log_format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

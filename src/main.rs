@@ -16,6 +16,7 @@ mod reference;
 mod signals;
 mod top;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("plimsoll: {error:#}");
+            // The code is told, whether this can be written or not.
+            let _ = writeln!(std::io::stderr(), "plimsoll: {error:#}");
             ctl::exit_code(&error)
         }
     }

@@ -1,6 +1,7 @@
 //! How the process is asked to stop.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -49,7 +50,8 @@ pub fn cancel_on_stop(shutdown: &CancellationToken, groups: Groups) -> Result<()
                 _ = terminate.recv() => "SIGTERM",
             };
             if asked {
-                eprintln!("plimsoll: {name} again: stopping at once");
+                // It stops whether this can be written or not.
+                let _ = writeln!(std::io::stderr(), "plimsoll: {name} again: stopping at once");
                 groups.kill();
                 // 128 + SIGINT, as shells count.
                 std::process::exit(130);

@@ -4,16 +4,24 @@
 
 mod driver;
 
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use driver::{
     backend::Backend,
     exclusively, http,
     keda::{Keda, Trigger},
-    program::{Program, run},
+    program::{Program, START_LIMIT, command, run},
     rest,
     routes::{self, Route},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use plimsoll_testkit::{Etcd, Folder, Kafka, Port, wait_until};
 use tokio::{
@@ -204,6 +212,35 @@ async fn a_kafka_setting_that_does_not_exist_ends_at_once_by_name() -> Result<()
     let arguments = ["collector", "--kafka=127.0.0.1:1", "--etcd=127.0.0.1:1", "--kafka-config=no.such.key=1"];
     let ended = run(&arguments).await?;
     ensure!(!ended.success && ended.stderr.contains("no.such.key"), "{}", ended.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lines_that_can_not_be_written_stop_nothing() -> Result<()> {
+    let _alone = exclusively().await;
+    let full = || File::options().write(true).open("/dev/full");
+    let ports = [Port::claim()?, Port::claim()?, Port::claim()?, Port::claim()?];
+    let [proxy, admin, api, scaler] = ports.each_ref().map(Port::address);
+    let arguments = [
+        "--log=info".to_owned(),
+        "dev".to_owned(),
+        format!("--proxy-listen={proxy}"),
+        format!("--admin-listen={admin}"),
+        format!("--api-listen={api}"),
+        format!("--scaler-listen={scaler}"),
+    ];
+    let mut dev = tokio::process::Command::from(command(&arguments));
+    let mut dev = dev.stdin(Stdio::null()).stdout(full()?).stderr(full()?).kill_on_drop(true).spawn()?;
+    wait_until("the demo wakes from zero", START_LIMIT, async || {
+        let reply = http::get(&proxy, "hello.localhost", "/").await?;
+        ensure!(reply.status == 200, "{} {}", reply.status, reply.body);
+        Ok(())
+    })
+    .await?;
+    let process = dev.id().context("it has ended")?;
+    kill(Pid::from_raw(i32::try_from(process)?), Signal::SIGTERM)?;
+    let ended = timeout(START_LIMIT, dev.wait()).await.context("it does not end")??;
+    ensure!(ended.success(), "{ended}");
     Ok(())
 }
 

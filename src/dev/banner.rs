@@ -1,5 +1,6 @@
 //! What `plimsoll dev` says on standard output.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -19,8 +20,12 @@ pub struct Shown<'a> {
     pub program: Option<&'a Program>,
 }
 
-/// Says where everything is and what to try.
+/// Says where everything is and what to try. Who can't be told, as where standard output is closed, gets everything else all the same.
 pub fn print(shown: &Shown<'_>) {
+    let _ = write(&mut io::stdout().lock(), shown);
+}
+
+fn write(out: &mut impl Write, shown: &Shown<'_>) -> io::Result<()> {
     let log = shown.log.map_or("in memory".to_owned(), |brokers| format!("Kafka at {brokers}"));
     let store = match (shown.store, shown.state) {
         ([], None) => "in memory".to_owned(),
@@ -32,32 +37,33 @@ pub fn print(shown: &Shown<'_>) {
         Some(Program::Command(command, _)) => format!("`{command}`, from 0"),
         None => "not scaled: the routes' targets are servers of your own".to_owned(),
     };
-    println!("Plimsoll is up.\n");
-    println!("  proxy      http://{}", shown.proxy);
-    println!("  dashboard  http://{}/", shown.api);
-    println!("  API        http://{}/api/v1/workloads", shown.api);
-    println!("  metrics    http://{}/metrics   http://{}/metrics", shown.api, shown.admin);
-    println!("  for KEDA   {} (gRPC)", shown.scaler);
-    println!("  log        {log}");
-    println!("  plan       {store}");
-    println!("  replicas   {replicas}");
+    writeln!(out, "Plimsoll is up.\n")?;
+    writeln!(out, "  proxy      http://{}", shown.proxy)?;
+    writeln!(out, "  dashboard  http://{}/", shown.api)?;
+    writeln!(out, "  API        http://{}/api/v1/workloads", shown.api)?;
+    writeln!(out, "  metrics    http://{}/metrics   http://{}/metrics", shown.api, shown.admin)?;
+    writeln!(out, "  for KEDA   {} (gRPC)", shown.scaler)?;
+    writeln!(out, "  log        {log}")?;
+    writeln!(out, "  plan       {store}")?;
+    writeln!(out, "  replicas   {replicas}")?;
     match shown.routes {
-        Some(routes) => println!("  routes     {}\n", routes.display()),
+        Some(routes) => writeln!(out, "  routes     {}\n", routes.display())?,
         None => {
             let host = demo::HOST;
-            println!("  route      host {host} -> default/hello, 5 requests in flight for each replica\n");
-            println!("Wake it from zero:   curl -i -H 'Host: {host}' http://{}/", shown.proxy);
-            println!(
+            writeln!(out, "  route      host {host} -> default/hello, 5 requests in flight for each replica\n")?;
+            writeln!(out, "Wake it from zero:   curl -i -H 'Host: {host}' http://{}/", shown.proxy)?;
+            writeln!(
+                out,
                 "Put load on it:      seq 200 | xargs -P 40 -I{{}} curl -s -o /dev/null -H 'Host: {host}' 'http://{}/?sleep=500ms'",
                 shown.proxy
-            );
+            )?;
         }
     }
-    println!("Look inside:         plimsoll ctl --server http://{} workloads --watch", shown.api);
-    println!("Stop:                Ctrl-C\n");
+    writeln!(out, "Look inside:         plimsoll ctl --server http://{} workloads --watch", shown.api)?;
+    writeln!(out, "Stop:                Ctrl-C\n")
 }
 
 /// Says that the end has begun.
 pub fn stopping() {
-    println!("Stopping: requests have drained; stopping replicas.");
+    let _ = writeln!(io::stdout(), "Stopping: requests have drained; stopping replicas.");
 }

@@ -112,7 +112,8 @@ pub(crate) async fn run<S: AsRef<str>>(arguments: &[S]) -> Result<Ended> {
     })
 }
 
-fn command<S: AsRef<str>>(arguments: &[S]) -> Command {
+/// `plimsoll ARGUMENTS`, to be started.
+pub(crate) fn command<S: AsRef<str>>(arguments: &[S]) -> Command {
     let given = std::env::var_os(PROGRAM);
     let mut command = Command::new(given.unwrap_or_else(|| env!("CARGO_BIN_EXE_plimsoll").into()));
     command.args(arguments.iter().map(AsRef::as_ref));
