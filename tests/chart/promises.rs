@@ -192,6 +192,18 @@ fn has_port(pod: &Value, name: &Value) -> bool {
 }
 
 #[tokio::test]
+async fn the_scalers_port_says_what_is_spoken_there() -> Result<()> {
+    for (name, protocol) in [("default", "kubernetes.io/h2c"), ("tls", "https")] {
+        let objects = objects(name).await?;
+        let service = named(&objects, "Service", "plimsoll-manager")?;
+        let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
+        let scaler = ports.find(|port| port["name"] == "scaler").context("no port for the scaler")?;
+        ensure!(scaler["appProtocol"] == protocol, "{name}: {scaler}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_add_ons_names_lead_here_by_value() -> Result<()> {
     let names: [(&str, &[u16]); 3] = [
         ("keda-add-ons-http-interceptor-proxy", &[8080]),
