@@ -10,11 +10,11 @@ use anyhow::{Context, Result, ensure};
 use driver::{
     exclusively, http,
     load::{Load, Pattern, Traffic},
-    program::{Program, run},
+    program::{Program, START_LIMIT, command, run},
     rest,
 };
 use nix::sys::signal::Signal;
-use plimsoll_testkit::{Etcd, Folder, Kafka, Port, wait_until};
+use plimsoll_testkit::{Etcd, Folder, Kafka, Port, Process, wait_until};
 use tokio::time::Instant;
 
 const COLD_START: &str = "x-keda-http-cold-start";
@@ -127,6 +127,28 @@ async fn ctrl_c_twice_leaves_no_program_behind_that_does_not_want_to_end() -> Re
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_asks_to_stop_but_under_nohup() -> Result<()> {
+    let folder = Folder::new("terminal")?;
+    for (disposition, ends) in [("--default-signal=HUP", true), ("--ignore-signal=HUP", false)] {
+        let port = Port::claim()?;
+        let demo = command(&["demo", &format!("--demo-listen={}", port.address())]);
+        let mut started = Command::new("env");
+        started.arg(disposition).arg(demo.get_program()).args(demo.get_args());
+        let log = folder.join(disposition);
+        let mut demo = Process::spawn("demo", &started, &log)?;
+        demo.ready(START_LIMIT, async || http::get_ok(&port.address(), "/").await).await?;
+        demo.signal(Signal::SIGHUP)?;
+        if !ends {
+            demo.signal(Signal::SIGTERM)?;
+        }
+        let ended = demo.wait(ENDED_WITHIN).await?;
+        let told = fs::read_to_string(&log)?;
+        ensure!(ended.success() && told.contains("SIGHUP: draining") == ends, "it ended with {ended}:\n{told}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
