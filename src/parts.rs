@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use plimsoll_cluster::Access;
 use plimsoll_scheduler::store::{ConfigMapStore, EtcdStore, MemoryStore, Store, StoreHealth};
@@ -83,6 +83,8 @@ pub async fn described(
         let workloads = self::routes(path, tasks, shutdown);
         return Ok(Described { workloads, known: watch::channel(true).1, cluster: None });
     }
+    // PLIMSOLL_CLUSTER=false is something said, too, and enough for the command line.
+    ensure!(routes.cluster, "nothing says where the workloads are described: give --routes FILE, or --cluster");
     let client = kubernetes.client().await.context("can't make a client for the cluster (--cluster)")?;
     let namespace = Some(routes.watch_namespace.clone()).filter(|namespace| !namespace.is_empty());
     let watched = cluster::watch(client.clone(), namespace.as_deref(), shutdown.clone());
@@ -157,4 +159,18 @@ pub async fn finish(tasks: TaskTracker, shutdown: &CancellationToken) {
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cluster_that_is_switched_off_is_not_looked_at() {
+        let routes = Routes { routes: None, cluster: false, watch_namespace: String::new() };
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let described = described(&routes, &Access::default(), &tasks, &shutdown).await;
+        let told = described.map(drop).unwrap_err().to_string();
+        assert!(told.contains("give --routes FILE, or --cluster"), "{told}");
+    }
 }
