@@ -1,6 +1,4 @@
-//! Probes and metrics. `serving` has their connections.
-
-mod serving;
+//! Probes and metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +11,6 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-
-pub(crate) use serving::serve;
 
 /// What `/readyz` tells. A log or a store that goes away later changes nothing: the collector goes on with what it has, and its
 /// answers say themselves what they are worth.

@@ -192,7 +192,7 @@ impl Collector {
         {
             let (listener, stop) = (self.admin, stop.clone());
             tasks.spawn(async move {
-                admin::serve(listener, admin, stop).await;
+                plimsoll_wire::admin::serve(listener, admin, stop).await;
                 Ok(())
             });
         }

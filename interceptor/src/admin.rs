@@ -1,7 +1,6 @@
 //! The admin listener: liveness, readiness, metrics, and what is counted, routed and set now.
 
 mod pages;
-mod serving;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -50,5 +49,5 @@ pub(crate) async fn serve(listener: TcpListener, admin: Admin, shutdown: Cancell
         .route("/endpoints", get(pages::endpoints))
         .route("/config", get(pages::config))
         .with_state(admin);
-    serving::serve(listener, pages, shutdown).await;
+    plimsoll_wire::admin::serve(listener, pages, shutdown).await;
 }

@@ -1,5 +1,6 @@
 //! What crosses a process border in Plimsoll.
 //!
+//! * [`admin`]: the connections by which probes and scrapers ask.
 //! * [`frame`]: what interceptors write to the log, and [`topic`]: where they write it.
 //! * [`log`]: the log itself, a trait with a Kafka and an in-memory form.
 //! * [`collector`]: what collectors tell managers; [`scaler`]: what KEDA asks.
@@ -7,6 +8,7 @@
 //! * [`tls`]: whom TLS trusts where an operator wants less checked.
 //! * [`go_duration`]: durations as the resources and the add-on's settings write them.
 
+pub mod admin;
 pub mod frame;
 pub mod go_duration;
 pub mod kubernetes;

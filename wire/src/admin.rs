@@ -1,4 +1,4 @@
-//! The admin listener's connections: bounded in number and in time, so that a scraper that hangs takes nothing from a probe.
+//! An admin listener's connections: bounded in number and in time, so that a scraper that hangs takes nothing from a probe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,9 @@ struct Bounds {
 
 const BOUNDS: Bounds = Bounds { connections: 256, life: Duration::from_secs(60), last_answer: Duration::from_secs(10) };
 
-/// Serves until `shutdown` is cancelled. A scraper that keeps its connection open does not keep the collector up.
-pub(crate) async fn serve(listener: TcpListener, pages: Router, shutdown: CancellationToken) {
+/// Serves `pages` until `shutdown` is cancelled, to at most 256 connections at a time, for a minute each. A scraper that keeps its
+/// connection open does not keep the process up.
+pub async fn serve(listener: TcpListener, pages: Router, shutdown: CancellationToken) {
     serve_within(BOUNDS, listener, pages, shutdown).await;
 }
 
