@@ -6,13 +6,11 @@
 //! the `Outbox`; here it is carried out. Nothing waits for the log but the task of the append itself, so a stuck append
 //! holds up no other.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use plimsoll_wire::frame::interceptor_record::Record;
-use plimsoll_wire::frame::{Activation, Heartbeat, InterceptorRecord};
+use plimsoll_wire::frame::{Activation, Heartbeat};
 use plimsoll_wire::log::{Append, EventLog, LogError, Topic, TopicSpec};
 use plimsoll_wire::topic::{INTERCEPTORS, RETENTION};
 use prost::Message as _;
@@ -21,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+mod appending;
 mod health;
 mod metrics;
 mod outbox;
@@ -31,15 +30,13 @@ pub use outbox::BATCH;
 pub use pacing::{limit, pause};
 
 use crate::ledger::{Identity, Ledger};
+use appending::{APPEND_TIMEOUT, append, interceptor_record};
 use health::Health;
 use outbox::{Batch, Budget, Outbox, Outcome, Vouch};
 use pacing::Pacing;
 
 /// A shorter tick would have no time for the log to answer; and none at all would be no tick.
 const MIN_TICK: Duration = Duration::from_millis(10);
-
-/// The log promises to answer within a few seconds. Should it not, its answer is not waited for any longer than this.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Appends of activations under way at most. Beyond that activations are left out until one returns: each workload's
 /// topic has the same frame, and memory must not grow while the interceptors' topic is out of reach.
@@ -382,25 +379,6 @@ impl Publisher {
         }
         self.tasks.shutdown().await;
     }
-}
-
-/// Appends; the outcome of each record, whatever the log does.
-async fn append(log: &dyn EventLog, records: Vec<Append>) -> Vec<Result<(), LogError>> {
-    let count = records.len();
-    // The panic hook says what panicked, and where. The newest totals follow, as after any other failure.
-    let appended = AssertUnwindSafe(log.append(records)).catch_unwind();
-    let (mut results, reason) = match tokio::time::timeout(APPEND_TIMEOUT, appended).await {
-        Ok(Ok(results)) => (results, "no word of this record".to_owned()),
-        Ok(Err(_)) => (Vec::new(), "its client panicked".to_owned()),
-        Err(_) => (Vec::new(), format!("no answer within {APPEND_TIMEOUT:?}")),
-    };
-    results.resize_with(count, || Err(LogError::Unavailable { log: "its brokers".into(), reason: reason.clone() }));
-    results
-}
-
-fn interceptor_record(topic: &Topic, record: Record) -> Append {
-    let payload = InterceptorRecord { record: Some(record) }.encode_to_vec().into();
-    Append { topic: topic.clone(), payload }
 }
 
 fn gauge(count: usize) -> i64 {

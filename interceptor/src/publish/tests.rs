@@ -1,5 +1,6 @@
 //! The publisher on a real log, with time paused: what it promises is promised to the millisecond.
 
+use plimsoll_wire::frame::InterceptorRecord;
 use plimsoll_wire::log::{Pace, StartAt};
 use plimsoll_wire::topic::WorkloadId;
 use prometheus_client::registry::Registry;
