@@ -5,6 +5,9 @@
 #[path = "../driver/http.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod http;
+#[path = "../driver/parts.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod parts;
 #[path = "../driver/program.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod program;
