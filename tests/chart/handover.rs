@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use plimsoll_testkit::{ApiServer, Helm, helm};
+use plimsoll_testkit::ApiServer;
 use serde_json::{Value, json};
 
 use crate::definitions::define;
+use crate::release::helm_on;
 use crate::rendered::{chart, value_set};
 
 /// Stands in the guide as `keda`.
@@ -90,12 +91,6 @@ async fn follow(server: &ApiServer, step: &str) -> Result<()> {
     Ok(())
 }
 
-async fn helm_on(server: &ApiServer, arguments: &[&str]) -> Result<Helm> {
-    let told = helm(&[arguments, &["--namespace", NAMESPACE]].concat(), Some(&server.kubeconfig())).await?;
-    ensure!(told.success, "helm {arguments:?}: {}{}", told.stdout, told.stderr);
-    Ok(told)
-}
-
 /// The add-on's Services by name.
 async fn services(server: &ApiServer) -> Result<BTreeMap<&'static str, Value>> {
     let mut found = BTreeMap::new();
@@ -130,8 +125,8 @@ async fn the_add_ons_services_are_handed_over_in_place() -> Result<()> {
     std::fs::write(add_on.join("Chart.yaml"), "{apiVersion: v2, name: keda-add-ons-http, version: 0.0.1}")?;
     std::fs::write(add_on.join("templates/all.yaml"), ADD_ON)?;
     let (add_on, chart, values) = (add_on.display().to_string(), chart().display().to_string(), value_set("default"));
-    helm_on(server, &["install", "http-add-on", &add_on]).await?;
-    helm_on(server, &["install", "plimsoll", &chart, "--values", &values, "--skip-crds"]).await?;
+    helm_on(server, NAMESPACE, &["install", "http-add-on", &add_on]).await?;
+    helm_on(server, NAMESPACE, &["install", "plimsoll", &chart, "--values", &values, "--skip-crds"]).await?;
     let before = services(server).await?;
 
     // The requests move; and back; and forth again. The sorted names: scaler, admin, proxy.
@@ -140,7 +135,7 @@ async fn the_add_ons_services_are_handed_over_in_place() -> Result<()> {
     let after = services(server).await?;
     ensure!(selectors(&after) == moved, "{after:?}");
     ensure!(after[NAMES[2]]["spec"]["ports"][0]["targetPort"] == "scaler", "{after:?}");
-    helm_on(server, &["upgrade", "http-add-on", &add_on, "--reuse-values"]).await?;
+    helm_on(server, NAMESPACE, &["upgrade", "http-add-on", &add_on, "--reuse-values"]).await?;
     let undone = services(server).await?;
     ensure!(selectors(&undone) == selectors(&before), "{undone:?}");
     ensure!(undone[NAMES[2]]["spec"]["ports"] == before[NAMES[2]]["spec"]["ports"], "{undone:?}");
@@ -149,7 +144,7 @@ async fn the_add_ons_services_are_handed_over_in_place() -> Result<()> {
     // The names are this release's from now on, and the add-on's other objects go.
     follow(server, "annotate service").await?;
     let compatible = "compatibility.kedaHttpAddOn.enabled=true";
-    helm_on(server, &["upgrade", "plimsoll", &chart, "--reuse-values", "--set", compatible]).await?;
+    helm_on(server, NAMESPACE, &["upgrade", "plimsoll", &chart, "--reuse-values", "--set", compatible]).await?;
     follow(server, "delete deployments").await?;
     let last = services(server).await?;
     ensure!(selectors(&last) == moved, "{last:?}");
@@ -165,7 +160,7 @@ async fn the_add_ons_services_are_handed_over_in_place() -> Result<()> {
     let accounts = ["get", "serviceaccounts", "-n", NAMESPACE, "-o", "name"];
     let accounts = server.kubectl(&accounts).await?;
     ensure!(!accounts.contains("keda-add-ons-http") && accounts.contains("plimsoll-manager"), "{accounts}");
-    let releases = helm_on(server, &["list", "--short"]).await?;
+    let releases = helm_on(server, NAMESPACE, &["list", "--short"]).await?;
     ensure!(releases.stdout.trim() == "plimsoll", "{}", releases.stdout);
     Ok(())
 }

@@ -3,21 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use plimsoll_testkit::{ApiServer, Helm, helm, wait_until};
+use plimsoll_testkit::{ApiServer, wait_until};
 
 use crate::definitions::SCALED_OBJECTS;
+use crate::release::helm_on;
 use crate::rendered::{chart, value_set};
 use crate::scheduler::{Scheduler, admin};
 
 const NAMESPACE: &str = "installed";
 const RELEASE: &str = "edge";
 const WAIT: &str = "--timeout=180s";
-
-async fn helm_on(server: &ApiServer, arguments: &[&str]) -> Result<Helm> {
-    let told = helm(&[arguments, &["--namespace", NAMESPACE]].concat(), Some(&server.kubeconfig())).await?;
-    ensure!(told.success, "helm {arguments:?}: {}{}", told.stdout, told.stderr);
-    Ok(told)
-}
 
 /// The names of what there is of these kinds with the release's label.
 async fn left(server: &ApiServer, kinds: &str) -> Result<Vec<String>> {
@@ -35,7 +30,7 @@ async fn it_installs_upgrades_and_leaves_nothing_but_definitions() -> Result<()>
     let (chart, values) = (chart().display().to_string(), value_set("compatibility"));
 
     let install = ["install", RELEASE, &chart, "--values", &values, "--wait", WAIT];
-    let told = helm_on(&server, &install).await?;
+    let told = helm_on(&server, NAMESPACE, &install).await?;
     ensure!(told.stdout.contains("edge-plimsoll-interceptor.installed:8080"), "{}", told.stdout);
     let ready = server
         .kubectl(&[
@@ -64,7 +59,12 @@ async fn it_installs_upgrades_and_leaves_nothing_but_definitions() -> Result<()>
     let collectors = "edge-plimsoll-collector-default";
     server.kubectl(&["scale", "statefulset", collectors, "-n", NAMESPACE, "--replicas=4"]).await?;
     let more = ["--set", "interceptor.replicas=5", "--set", "interceptor.shutdownDelaySeconds=20"];
-    helm_on(&server, &[&["upgrade", RELEASE, &chart, "--values", &values, "--wait", WAIT][..], &more].concat()).await?;
+    helm_on(
+        &server,
+        NAMESPACE,
+        &[&["upgrade", RELEASE, &chart, "--values", &values, "--wait", WAIT][..], &more].concat(),
+    )
+    .await?;
     let replicas = ["get", "deployments,statefulsets", "-n", NAMESPACE, "-o", "jsonpath={.items[*].spec.replicas}"];
     let replicas = server.kubectl(&replicas).await?;
     ensure!(replicas.split_whitespace().collect::<Vec<_>>() == ["5", "2", "4"], "{replicas}");
@@ -77,19 +77,19 @@ async fn it_installs_upgrades_and_leaves_nothing_but_definitions() -> Result<()>
         let interceptors = ["deployment", "edge-plimsoll-interceptor", "-n", NAMESPACE];
         let number = format!("--replicas={there}");
         server.kubectl(&[&["scale"][..], &interceptors, &[number.as_str()]].concat()).await?;
-        helm_on(&server, &scaled).await?;
+        helm_on(&server, NAMESPACE, &scaled).await?;
         let told =
             server.kubectl(&[&["get"][..], &interceptors, &["-o", "jsonpath={.spec.replicas}"]].concat()).await?;
         ensure!(told == there, "{told} in place of {there}");
     }
 
-    let hooks = helm_on(&server, &["get", "hooks", RELEASE]).await?;
+    let hooks = helm_on(&server, NAMESPACE, &["get", "hooks", RELEASE]).await?;
     ensure!(
         hooks.stdout.contains("helm.sh/hook: test")
             && hooks.stdout.contains("--server=http://edge-plimsoll-manager.installed:8088")
     );
 
-    helm_on(&server, &["uninstall", RELEASE, "--wait", WAIT]).await?;
+    helm_on(&server, NAMESPACE, &["uninstall", RELEASE, "--wait", WAIT]).await?;
     let kinds = "all,serviceaccounts,configmaps,secrets,roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,\
                  poddisruptionbudgets,leases";
     // Pods of a deleted Deployment go a moment later, by the garbage collector.

@@ -27,6 +27,7 @@ mod migrate;
 mod owned;
 mod permissions;
 mod promises;
+mod release;
 mod rendered;
 mod scheduler;
 mod values;
