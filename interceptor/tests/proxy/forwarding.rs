@@ -5,14 +5,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::client::Client;
-use crate::scene::Scene;
+use crate::scene::{Scene, scene};
 use crate::upstream::Upstream;
-
-async fn scene() -> (Scene, Upstream) {
-    let (scene, upstream) = (Scene::start().await, Upstream::start().await);
-    scene.ready(&[upstream.address]);
-    (scene, upstream)
-}
 
 #[tokio::test]
 async fn a_request_reaches_its_workload_with_its_host_and_where_it_came_from() {

@@ -6,17 +6,11 @@ use std::time::Duration;
 use plimsoll_interceptor::ErrorFormat;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::scene::{Scene, until};
+use crate::scene::{Scene, scene, until};
 use crate::upstream::{Upstream, read_head};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: app.test\r\n\r\n";
 const CHUNKED: &str = "POST /echo HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n";
-
-async fn scene() -> (Scene, Upstream) {
-    let (scene, upstream) = (Scene::start().await, Upstream::start().await);
-    scene.ready(&[upstream.address]);
-    (scene, upstream)
-}
 
 /// Sends these bytes, and says how they are answered once the connection has ended.
 async fn refused(scene: &Scene, bytes: &[u8]) -> u16 {

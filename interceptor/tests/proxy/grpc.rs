@@ -137,16 +137,9 @@ struct Called {
 
 impl Called {
     async fn start(secure: bool) -> Self {
-        let (authority, folder) = (Authority::new("tests"), tempfile::tempdir().unwrap());
-        authority.issue(&["app.test"]).write(folder.path(), "app");
-        let ca = folder.path().join("authority.txt");
-        std::fs::write(&ca, &authority.pem).unwrap();
-        let scene = Scene::with(|config, workload| {
-            config.tls.tls_cert_dirs = vec![folder.path().to_owned()];
-            config.upstream_tls.upstream_tls_ca = Some(ca);
-            workload.backend_protocol = Some(if secure { BackendProtocol::H2 } else { BackendProtocol::H2c });
-        });
-        Self { scene: scene.await, authority, folder, secure }
+        let backend = if secure { BackendProtocol::H2 } else { BackendProtocol::H2c };
+        let (scene, authority, folder) = Scene::secured(backend).await;
+        Self { scene, authority, folder, secure }
     }
 
     async fn client(&self) -> tonic::client::Grpc<Channel> {

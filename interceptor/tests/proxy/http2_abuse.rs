@@ -9,16 +9,10 @@ use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, GOAWAY, HEADERS, PING, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, fields, frame, head,
 };
-use crate::scene::{SOON, Scene, until};
+use crate::scene::{SOON, Scene, scene, until};
 use crate::upstream::Upstream;
 
 const WHOLE: u8 = END_STREAM | END_HEADERS;
-
-async fn scene() -> (Scene, Upstream) {
-    let (scene, upstream) = (Scene::start().await, Upstream::start().await);
-    scene.ready(&[upstream.address]);
-    (scene, upstream)
-}
 
 fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())

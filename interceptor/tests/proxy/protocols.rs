@@ -56,16 +56,7 @@ struct Between {
 
 impl Between {
     async fn start(comes: Comes, backend: BackendProtocol, speaks: Speaks) -> Self {
-        let (authority, folder) = (Authority::new("tests"), tempfile::tempdir().unwrap());
-        authority.issue(&["app.test"]).write(folder.path(), "app");
-        let ca = folder.path().join("authority.txt");
-        std::fs::write(&ca, &authority.pem).unwrap();
-        let scene = Scene::with(|config, workload| {
-            config.tls.tls_cert_dirs = vec![folder.path().to_owned()];
-            config.upstream_tls.upstream_tls_ca = Some(ca);
-            workload.backend_protocol = Some(backend);
-        });
-        let scene = scene.await;
+        let (scene, authority, folder) = Scene::secured(backend).await;
         let upstream = Upstream::speaking(speaks, &authority.issue(&["127.0.0.1"])).await;
         scene.ready(&[upstream.address]);
         Self { scene, upstream, authority, comes, _folder: folder }

@@ -7,14 +7,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use plimsoll_interceptor::{Config, Endpoints, Error, Interceptor, Parts};
 use plimsoll_wire::log::{Append, EventLog, LogError, Pace, Subscription, Topic, TopicSpec};
-use plimsoll_wire::resources::{Backend, Port, Rule, Workload};
+use plimsoll_wire::resources::{Backend, BackendProtocol, Port, Rule, Workload};
 use plimsoll_wire::topic::WorkloadId;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::certs::Authority;
 use crate::client::{Client, Response};
+use crate::upstream::Upstream;
 
 /// How long anything that must happen may take.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -68,6 +71,13 @@ pub fn workload() -> Workload {
     }
 }
 
+/// One whose workload has an endpoint.
+pub async fn scene() -> (Scene, Upstream) {
+    let (scene, upstream) = (Scene::start().await, Upstream::start().await);
+    scene.ready(&[upstream.address]);
+    (scene, upstream)
+}
+
 impl Scene {
     /// With default settings, but a shutdown without delay and two threads.
     pub async fn start() -> Self {
@@ -76,6 +86,21 @@ impl Scene {
 
     pub async fn with(adjust: impl FnOnce(&mut Config, &mut Workload)) -> Self {
         Self::on(Arc::new(NoBroker), adjust).await
+    }
+
+    /// With a certificate for `app.test`, and a workload of this protocol. One authority vouches for both sides; it is in the folder, too, as
+    /// `authority.txt`.
+    pub async fn secured(backend: BackendProtocol) -> (Self, Authority, TempDir) {
+        let (authority, folder) = (Authority::new("tests"), tempfile::tempdir().unwrap());
+        authority.issue(&["app.test"]).write(folder.path(), "app");
+        let ca = folder.path().join("authority.txt");
+        std::fs::write(&ca, &authority.pem).unwrap();
+        let scene = Self::with(|config, workload| {
+            config.tls.tls_cert_dirs = vec![folder.path().to_owned()];
+            config.upstream_tls.upstream_tls_ca = Some(ca);
+            workload.backend_protocol = Some(backend);
+        });
+        (scene.await, authority, folder)
     }
 
     /// With a log that works.

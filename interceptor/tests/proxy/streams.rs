@@ -24,16 +24,8 @@ struct Streamed {
 
 impl Streamed {
     async fn start(backend: BackendProtocol) -> Self {
-        let (authority, folder) = (Authority::new("tests"), tempfile::tempdir().unwrap());
-        authority.issue(&["app.test"]).write(folder.path(), "app");
-        let ca = folder.path().join("authority.txt");
-        std::fs::write(&ca, &authority.pem).unwrap();
-        let scene = Scene::with(|config, workload| {
-            config.tls.tls_cert_dirs = vec![folder.path().to_owned()];
-            config.upstream_tls.upstream_tls_ca = Some(ca);
-            workload.backend_protocol = Some(backend);
-        });
-        Self { scene: scene.await, authority, _folder: folder }
+        let (scene, authority, folder) = Scene::secured(backend).await;
+        Self { scene, authority, _folder: folder }
     }
 
     async fn tls(&self, alpn: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
