@@ -9,7 +9,7 @@ use plimsoll_wire::collector::InterceptorState;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-/// Answers of a collector that has been silent for this long are not told any more: it sends an update every second.
+/// Answers of a collector that has been silent for this long are not told any more: it sends an update twice a second.
 pub const SILENCE: Duration = Duration::from_secs(3);
 
 /// One collector's connection, as the board sees it.
