@@ -54,7 +54,7 @@ impl Conditions {
 
 /// Frames and heartbeats in, answers out.
 #[derive(Debug)]
-pub struct Fold {
+pub(crate) struct Fold {
     roster: Roster,
     since: Instant,
     hearing: Hearing,
@@ -72,7 +72,7 @@ pub struct Fold {
 impl Fold {
     /// A fold that has read nothing; reading of the interceptors' topic begins now.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             roster: Roster::default(),
             since: now,
@@ -88,7 +88,7 @@ impl Fold {
 
     /// Answers for this topic, whose reading begins at `since`. A topic that is read already only changes its windows; `true` where
     /// they need more of the log than has been read, so that the reading has to begin anew ([`Fold::read_anew`]).
-    pub fn assign(&mut self, topic: Topic, concurrency: Duration, rate: Duration, since: Instant) -> bool {
+    pub(crate) fn assign(&mut self, topic: Topic, concurrency: Duration, rate: Duration, since: Instant) -> bool {
         let windows = Windows::new(concurrency, rate);
         self.awake.insert(topic.clone());
         match self.topics.get_mut(&topic) {
@@ -105,7 +105,7 @@ impl Fold {
     }
 
     /// The topic's reading begins anew at `since`, from further back.
-    pub fn read_anew(&mut self, topic: &Topic, since: Instant) {
+    pub(crate) fn read_anew(&mut self, topic: &Topic, since: Instant) {
         if let Some(known) = self.topics.get_mut(topic) {
             known.read_anew(since);
             self.behind.remove(topic);
@@ -114,7 +114,7 @@ impl Fold {
     }
 
     /// Forgets the topic.
-    pub fn release(&mut self, topic: &Topic) {
+    pub(crate) fn release(&mut self, topic: &Topic) {
         self.topics.remove(topic);
         if self.topics.is_empty() {
             // Nothing proves anything any more, and no age of a proof may be held against the topics to come.
@@ -125,16 +125,10 @@ impl Fold {
         self.fresh.remove(topic);
     }
 
-    /// How many topics there are.
-    #[must_use]
-    pub fn topics(&self) -> usize {
-        self.topics.len()
-    }
-
     /// From where on a topic with these windows has to be read, where the reading begins now. Ask when the interceptors' topic has been
     /// replayed.
     #[must_use]
-    pub fn reads_from(&self, concurrency: Duration, rate: Duration, now: Instant) -> StartAt {
+    pub(crate) fn reads_from(&self, concurrency: Duration, rate: Duration, now: Instant) -> StartAt {
         let (Some(newest), Some(received)) = (self.roster.clock().newest(), self.roster.received()) else {
             return StartAt::Oldest;
         };
@@ -151,7 +145,13 @@ impl Fold {
 
     /// Takes a record of the interceptors' topic, in the order of the log. One that comes once more, as when the topic was cut back and is
     /// read again from its beginning, changes nothing.
-    pub fn interceptor_record(&mut self, record: InterceptorRecord, offset: u64, appended: LogTime, received: Instant) {
+    pub(crate) fn interceptor_record(
+        &mut self,
+        record: InterceptorRecord,
+        offset: u64,
+        appended: LogTime,
+        received: Instant,
+    ) {
         if self.hearing.is_repetition(offset, appended) {
             return;
         }
@@ -173,17 +173,17 @@ impl Fold {
     }
 
     /// The interceptors' topic has been read through: after the records that came with this.
-    pub fn interceptors_read_through(&mut self, proof: &ReadThrough) {
+    pub(crate) fn interceptors_read_through(&mut self, proof: &ReadThrough) {
         self.hearing.read_through(proof);
     }
 
     /// The interceptors' topic can't be read now.
-    pub fn interceptors_failed(&mut self, error: LogError) {
+    pub(crate) fn interceptors_failed(&mut self, error: LogError) {
         self.hearing.failed(error);
     }
 
     /// Takes a frame of a topic, `bytes` long; `false` where the topic is not ours (any more).
-    pub fn frame(&mut self, topic: &Topic, frame: &Frame, appended: LogTime, bytes: usize) -> bool {
+    pub(crate) fn frame(&mut self, topic: &Topic, frame: &Frame, appended: LogTime, bytes: usize) -> bool {
         if !self.topics.contains_key(topic) {
             return false;
         }
@@ -193,7 +193,7 @@ impl Fold {
     }
 
     /// The topics have been read through: after the frames that came with this.
-    pub fn read_through(&mut self, proof: &ReadThrough) {
+    pub(crate) fn read_through(&mut self, proof: &ReadThrough) {
         let behind: HashSet<Topic> =
             proof.behind.iter().filter(|topic| self.topics.contains_key(*topic)).cloned().collect();
         for topic in behind.difference(&self.behind) {
@@ -212,7 +212,7 @@ impl Fold {
     }
 
     /// The topic can't be read now.
-    pub fn failed(&mut self, topic: &Topic, error: LogError) {
+    pub(crate) fn failed(&mut self, topic: &Topic, error: LogError) {
         if let Some(fold) = self.topics.get_mut(topic) {
             fold.failed(error);
             self.awake.insert(topic.clone());
@@ -221,7 +221,7 @@ impl Fold {
 
     /// The answers of topics that have turned active or idle since they were told last, of those with new frames. Cheap: for after
     /// each batch.
-    pub fn turned(&mut self, now: Instant, told: &mut Vec<Answer>) {
+    pub(crate) fn turned(&mut self, now: Instant, told: &mut Vec<Answer>) {
         if self.fresh.is_empty() {
             return;
         }
@@ -240,7 +240,7 @@ impl Fold {
     }
 
     /// All answers that differ from what was told last.
-    pub fn answers(&mut self, now: Instant, told: &mut Vec<Answer>) {
+    pub(crate) fn answers(&mut self, now: Instant, told: &mut Vec<Answer>) {
         self.forget_runs();
         self.fresh.clear();
         let conditions = self.conditions(now);
@@ -257,20 +257,20 @@ impl Fold {
 
     /// What each interceptor contributes to a topic now; none where it is not read here.
     #[must_use]
-    pub fn shares(&self, topic: &str, now: Instant) -> Option<Vec<plimsoll_wire::collector::Share>> {
+    pub(crate) fn shares(&self, topic: &str, now: Instant) -> Option<Vec<plimsoll_wire::collector::Share>> {
         let conditions = self.conditions(now);
         self.topics.get(topic).map(|fold| fold.shares(self.context(&conditions, now)))
     }
 
     /// What a manager is told of the interceptors, sorted by name.
     #[must_use]
-    pub fn interceptors(&self) -> Vec<InterceptorState> {
+    pub(crate) fn interceptors(&self) -> Vec<InterceptorState> {
         self.roster.states()
     }
 
     /// Interceptors heard: live ones and missing ones.
     #[must_use]
-    pub fn interceptor_counts(&self) -> (usize, usize) {
+    pub(crate) fn interceptor_counts(&self) -> (usize, usize) {
         self.roster.alive().fold((0, 0), |(live, missing), (_, _, liveness)| match liveness {
             Liveness::Missing => (live, missing + 1),
             Liveness::Live | Liveness::Ended => (live + 1, missing),
@@ -279,7 +279,7 @@ impl Fold {
 
     /// How long ago everything that was in the log then had been read: the interceptors' topic, and the topics that are not behind.
     #[must_use]
-    pub fn lag(&self, now: Instant) -> Duration {
+    pub(crate) fn lag(&self, now: Instant) -> Duration {
         let topics = if self.topics.is_empty() { now } else { self.read_through.unwrap_or(self.since) };
         self.hearing.lag(now).max(now.saturating_duration_since(topics))
     }

@@ -1,6 +1,6 @@
 //! The collector: reads the topics it is assigned, folds frames into concurrency and request rate, and streams the answers.
 //!
-//! * [`fold`]: what decides; pure.
+//! * `fold`: what decides; pure.
 //! * `reader`: the one task that reads the log and follows the assignment; it alone touches the fold.
 //! * `questions`: what is asked of that task beside.
 //! * `hub`: the newest answers, and what each subscriber has not been told yet; `service` is its gRPC form.
@@ -10,7 +10,7 @@ mod admin;
 mod collector;
 mod config;
 mod farewell;
-pub mod fold;
+mod fold;
 mod hub;
 mod metrics;
 mod questions;
