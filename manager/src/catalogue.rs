@@ -3,9 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use plimsoll_wire::log::Topic;
 use plimsoll_wire::resources::Workload;
 use plimsoll_wire::topic::WorkloadId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::metrics::ControlMetrics;
 
 /// A workload with its topic.
 #[derive(Debug, Clone)]
@@ -74,5 +80,32 @@ impl Catalogue {
     #[must_use]
     pub fn of_topic(&self, topic: &str) -> Option<&Arc<Entry>> {
         self.by_topic.get(topic).map(|at| &self.entries[*at])
+    }
+}
+
+/// Keeps the catalogue as the resources are, and the board to their topics, until shutdown.
+pub(crate) async fn follow(
+    mut workloads: watch::Receiver<Arc<Vec<Workload>>>,
+    mut known: watch::Receiver<bool>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    board: Arc<Board>,
+    metrics: Arc<ControlMetrics>,
+    shutdown: CancellationToken,
+) {
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        known = known.wait_for(|known| *known) => if known.is_err() { return },
+    }
+    loop {
+        let current = workloads.borrow_and_update().clone();
+        metrics.workloads.set(i64::try_from(current.len()).unwrap_or(i64::MAX));
+        let new = Arc::new(Catalogue::new(&current));
+        catalogue.store(new.clone());
+        board.keep_topics(|topic| new.of_topic(topic).is_some());
+        board.changed.notify_one();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = workloads.changed() => if changed.is_err() { return },
+        }
     }
 }

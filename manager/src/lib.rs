@@ -29,7 +29,6 @@ use plimsoll_scheduler::policy::BadPolicy;
 use plimsoll_scheduler::store::Store;
 use plimsoll_wire::log::EventLog;
 use plimsoll_wire::resources::Workload;
-use plimsoll_wire::scaler::external_scaler_server::ExternalScalerServer;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -176,7 +175,7 @@ impl Manager {
         let decisions = Arc::new(Decisions::default());
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow_workloads(
+        tasks.spawn(catalogue::follow(
             parts.workloads.clone(),
             known.clone(),
             catalogue.clone(),
@@ -253,28 +252,38 @@ impl Manager {
         if let Some(tls) = scaler_tls.clone() {
             tasks.spawn(tls.follow(shutdown.clone()));
         }
-        let grpc = serve_scaler(service, scaler, scaler_tls, shutdown.clone());
+        let grpc = scaler::serve(service, scaler, scaler_tls, shutdown.clone());
         let http = rest::serve(rest, access, api, shutdown.clone());
-        // The failure of any of them ends the manager: a part that half works is harder to see than one that is gone.
-        let all = async {
-            tokio::try_join!(
-                ending(async { grpc.await.map_err(Error::Grpc) }, &shutdown),
-                ending(async { http.await.map_err(Error::Rest) }, &shutdown),
-                ending(all_ended(tasks), &shutdown),
-            )
-        };
-        tokio::select! {
-            outcome = all => outcome.map(|_| ()),
-            () = overdue(&shutdown) => {
-                warn!("not all clients have gone within {} s: leaving them", END_LIMIT.as_secs());
-                Ok(())
-            }
-        }
+        to_the_end(grpc, http, tasks, &shutdown).await
     }
 }
 
 /// After a stop, clients that do not let go have this long.
 const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs all parts until one of them ends, which the others then do, too.
+async fn to_the_end(
+    grpc: impl Future<Output = Result<(), tonic::transport::Error>>,
+    http: impl Future<Output = Result<(), std::io::Error>>,
+    tasks: JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    // The failure of any of them ends the manager: a part that half works is harder to see than one that is gone.
+    let all = async {
+        tokio::try_join!(
+            ending(async { grpc.await.map_err(Error::Grpc) }, shutdown),
+            ending(async { http.await.map_err(Error::Rest) }, shutdown),
+            ending(all_ended(tasks), shutdown),
+        )
+    };
+    tokio::select! {
+        outcome = all => outcome.map(|_| ()),
+        () = overdue(shutdown) => {
+            warn!("not all clients have gone within {} s: leaving them", END_LIMIT.as_secs());
+            Ok(())
+        }
+    }
+}
 
 async fn overdue(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
@@ -303,60 +312,4 @@ async fn listen(address: SocketAddr, what: &'static str) -> Result<(TcpListener,
         Ok((listener, bound))
     };
     opened.await.map_err(|source| Error::Listen { address, what, source })
-}
-
-async fn serve_scaler(
-    service: Scaler,
-    listener: TcpListener,
-    tls: Option<Arc<Tls>>,
-    shutdown: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(plimsoll_wire::scaler::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // The descriptors know services that are served elsewhere.
-        .with_service_name("externalscaler.ExternalScaler")
-        .with_service_name("grpc.health.v1.Health")
-        .build_v1()
-        .inspect_err(|error| warn!("the scaler can't describe itself to gRPC clients: {error}"));
-    let (health_reporter, health) = tonic_health::server::health_reporter();
-    health_reporter.set_serving::<ExternalScalerServer<Scaler>>().await;
-    let incoming = scaler::listener::incoming(listener, tls);
-    tonic::transport::Server::builder()
-        // KEDA opens one stream an object, all on one connection: the usual limit of some hundreds would starve it.
-        .max_concurrent_streams(Some(u32::MAX))
-        .initial_connection_window_size(Some(1 << 20))
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(ExternalScalerServer::new(service))
-        .add_service(health)
-        .add_optional_service(reflection.ok())
-        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
-        .await
-}
-
-/// Keeps the catalogue as the resources are.
-async fn follow_workloads(
-    mut workloads: watch::Receiver<Arc<Vec<Workload>>>,
-    mut known: watch::Receiver<bool>,
-    catalogue: Arc<ArcSwap<Catalogue>>,
-    board: Arc<Board>,
-    metrics: Arc<ControlMetrics>,
-    shutdown: CancellationToken,
-) {
-    tokio::select! {
-        () = shutdown.cancelled() => return,
-        known = known.wait_for(|known| *known) => if known.is_err() { return },
-    }
-    loop {
-        let current = workloads.borrow_and_update().clone();
-        metrics.workloads.set(i64::try_from(current.len()).unwrap_or(i64::MAX));
-        let new = Arc::new(Catalogue::new(&current));
-        catalogue.store(new.clone());
-        board.keep_topics(|topic| new.of_topic(topic).is_some());
-        board.changed.notify_one();
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = workloads.changed() => if changed.is_err() { return },
-        }
-    }
 }

@@ -1,9 +1,11 @@
 //! KEDA's external scaler over gRPC: every answer comes at once, from memory.
 
 mod activity;
-pub(crate) mod listener;
+mod listener;
+mod serving;
 mod settings;
 
+pub(crate) use serving::serve;
 pub use settings::ScalerConfig;
 
 use std::pin::Pin;
