@@ -65,10 +65,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         troubles: troubles.clone(),
     };
     tasks.spawn(autoscaler.run(workloads, shutdown.clone()));
-    let served =
-        axum::serve(listener, probes(troubles)).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
+    plimsoll_wire::admin::serve(listener, probes(troubles), shutdown.clone()).await;
     parts::finish(tasks, &shutdown).await;
-    served.context("the probes failed")
+    Ok(())
 }
 
 fn make(socket: &std::path::Path, labels: Vec<String>) -> Make {
