@@ -38,6 +38,7 @@ mod remedy;
 mod renewed;
 mod starts;
 mod topics;
+mod waiting;
 
 /// Which Kafka, and how to talk to it.
 #[derive(Clone)]

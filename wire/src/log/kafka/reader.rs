@@ -1,7 +1,6 @@
 //! What serves one subscription: finds out where topics start, has them read, proves how far they have been.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use super::clients::Reach;
 use super::consumers::{ConsumerId, Consumers, Room};
 use super::lookup::{Lookup, PerTopic};
 use super::places::{Places, Proof, Question};
-use super::starts::{self, Settled, Sought};
+use super::starts::{self, Search};
+use super::waiting::{Job, finish};
 use crate::log::{Batch, Change, Delivery, Feed, LogError, Pace, Topic};
 
 /// How often the brokers are asked where the topics end.
@@ -24,9 +24,6 @@ const PROOF_INTERVAL: Duration = Duration::from_millis(500);
 const SEEK_INTERVAL: Duration = Duration::from_millis(500);
 /// What one batch holds at most; with it a slow reader's waiting batches are bounded.
 const BATCH: Room = Room { records: 4096, bytes: 1024 * 1024 };
-
-/// A question to the brokers under way. It goes on while records are read.
-type Job<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 pub(super) struct Reader {
     feed: Feed,
@@ -44,12 +41,6 @@ pub(super) struct Reader {
     seek_again: bool,
     checking: Job<Answers>,
     check_at: Instant,
-}
-
-/// What came of a search for topics' starts.
-struct Search {
-    sought: Vec<Sought>,
-    outcome: Result<PerTopic<Settled>, LogError>,
 }
 
 /// What came of a check.
@@ -193,11 +184,7 @@ impl Reader {
             self.seek_at = Instant::now() + SEEK_INTERVAL;
             return;
         }
-        let lookup = self.lookup.clone();
-        self.seeking = Some(Box::pin(async move {
-            let outcome = starts::settle(&lookup, sought.clone()).await;
-            Search { sought, outcome }
-        }));
+        self.seeking = Some(Box::pin(starts::search(self.lookup.clone(), sought)));
     }
 
     async fn settle(&mut self, Search { sought, outcome }: Search) {
@@ -293,13 +280,5 @@ impl Reader {
         if let Err(error) = self.consumers.unassign(topics).await {
             warn!("{error}");
         }
-    }
-}
-
-/// Waits for the job; for ever if there is none. Cancel-safe.
-async fn finish<T>(job: &mut Job<T>) -> T {
-    match job {
-        Some(job) => job.await,
-        None => std::future::pending().await,
     }
 }

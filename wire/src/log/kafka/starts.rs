@@ -22,8 +22,20 @@ pub(super) struct Settled {
     pub(super) next: u64,
 }
 
+/// What came of a search for topics' starts.
+pub(super) struct Search {
+    pub(super) sought: Vec<Sought>,
+    pub(super) outcome: Result<PerTopic<Settled>, LogError>,
+}
+
+/// As [`settle`], for who goes on meanwhile.
+pub(super) async fn search(lookup: Lookup, sought: Vec<Sought>) -> Search {
+    let outcome = settle(&lookup, sought.clone()).await;
+    Search { sought, outcome }
+}
+
 /// Finds out where reading these topics starts; nothing that is appended meanwhile is skipped.
-pub(super) async fn settle(lookup: &Lookup, sought: Vec<Sought>) -> Result<PerTopic<Settled>, LogError> {
+async fn settle(lookup: &Lookup, sought: Vec<Sought>) -> Result<PerTopic<Settled>, LogError> {
     let topics = sought.iter().map(|sought| sought.topic.clone()).collect();
     let mut described = lookup.describe(topics, ANSWER_TIMEOUT).await?;
     let mut settled = HashMap::with_capacity(sought.len());

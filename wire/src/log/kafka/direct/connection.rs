@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::super::waiting::until;
 use super::address::Address;
 use super::codec::{Garbled, Reader};
 use super::failure::Failure;
@@ -170,13 +171,6 @@ impl Writing<'_> {
         let failed = |error: std::io::Error| Failure::lost(self.broker, format_args!("sending failed: {error}"));
         self.write.write_all(&request.into_bytes(correlation)).await.map_err(failed)?;
         self.write.flush().await.map_err(failed)
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

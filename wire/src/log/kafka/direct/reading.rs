@@ -16,15 +16,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::super::clients::Reach;
-use super::super::lookup::{Lookup, PerTopic};
-use super::super::starts::{self, Settled, Sought};
+use super::super::lookup::Lookup;
+use super::super::starts::{self, Search, Sought};
+use super::super::waiting::{Job, finish, until};
 use super::Direct;
 use super::address::Address;
 use super::failure::Failure;
 use super::leaders::{Answer, Found, Leaders};
 use super::link::{Links, Purpose};
 use super::settings::Settings;
-use crate::log::{Batch, Change, Delivery, Feed, LogError, Pace, Topic};
+use crate::log::{Batch, Change, Delivery, Feed, Pace, Topic};
 
 use self::lanes::{LaneId, Lanes};
 use self::places::{Asked, Places};
@@ -47,9 +48,6 @@ const SEEK_INTERVAL: Duration = Duration::from_millis(500);
 /// What one batch holds at most, before no more is asked for.
 const BATCH_RECORDS: usize = 4_096;
 const BATCH_BYTES: usize = 1024 * 1024;
-
-/// A question to the brokers under way. It goes on while records are read.
-type Job<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 /// Reads for one subscription.
 pub(in super::super) struct Reader {
@@ -90,12 +88,6 @@ pub(in super::super) struct Reader {
     batch: Batch,
     batch_bytes: usize,
     proof_at: Instant,
-}
-
-/// What came of a search for topics' starts.
-struct Search {
-    sought: Vec<Sought>,
-    outcome: Result<PerTopic<Settled>, LogError>,
 }
 
 /// What came of a request.
@@ -226,11 +218,7 @@ impl Reader {
             self.seek_at = Instant::now() + SEEK_INTERVAL;
             return;
         }
-        let lookup = self.lookup.clone();
-        self.seeking = Some(Box::pin(async move {
-            let outcome = starts::settle(&lookup, sought.clone()).await;
-            Search { sought, outcome }
-        }));
+        self.seeking = Some(Box::pin(starts::search(self.lookup.clone(), sought)));
     }
 
     fn settle(&mut self, Search { sought, outcome }: Search) {
@@ -296,21 +284,5 @@ impl Reader {
             }
         }
         self.place(led);
-    }
-}
-
-/// Waits for the job; for ever if there is none. Cancel-safe.
-async fn finish<T>(job: &mut Job<T>) -> T {
-    match job {
-        Some(job) => job.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until then; for ever if that is never.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
