@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
+use plimsoll_testkit::resident_kib;
 
 /// The machine, in a line: figures of two machines can't be compared.
 pub fn machine() -> String {
@@ -83,11 +84,7 @@ pub fn shares(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> 
 
 /// Memory of a process that is in RAM, in MiB.
 pub fn resident_mib(process: u32) -> Result<u64> {
-    let status =
-        fs::read_to_string(format!("/proc/{process}/status")).with_context(|| format!("process {process} is gone"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in status")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024)
+    Ok(resident_kib(process)? / 1024)
 }
 
 /// Latencies in microseconds, up to a minute.

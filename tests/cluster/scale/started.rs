@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use plimsoll_testkit::{ApiServer, Folder, Port, wait_until};
+use anyhow::{Result, bail, ensure};
+use plimsoll_testkit::{ApiServer, Folder, Port, resident_kib, wait_until};
 use plimsoll_wire::scaler::ScaledObjectRef;
 use plimsoll_wire::scaler::external_scaler_client::ExternalScalerClient;
 use tokio::time::Instant;
@@ -94,8 +94,6 @@ impl Started {
     /// Its memory, in KiB, once it has settled.
     pub(super) async fn settled_kib(&self) -> Result<usize> {
         tokio::time::sleep(SETTLED).await;
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id()))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("its memory is not told")?;
-        Ok(resident.split_whitespace().next().context("its memory is not told")?.parse()?)
+        Ok(resident_kib(self.program.id())?.try_into()?)
     }
 }

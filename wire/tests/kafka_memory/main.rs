@@ -20,7 +20,5 @@ async fn alone() -> MutexGuard<'static, ()> {
 
 /// What this process has in memory.
 fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    plimsoll_testkit::resident_kib(std::process::id()).unwrap()
 }

@@ -191,7 +191,5 @@ async fn an_answer_that_claims_to_be_giant_takes_no_memory() {
 
 /// The memory of this process; other tests of it run meanwhile.
 fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    plimsoll_testkit::resident_kib(std::process::id()).unwrap()
 }
