@@ -206,19 +206,18 @@ async fn look_up(target: Target, lane: Speed) -> Found {
         let addresses = vec![SocketAddr::new(address, *port)];
         return Found { target, lane, addresses, late: false };
     }
-    let asked = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host.as_str(), *port))).await;
-    let late = asked.is_err();
-    let addresses = match asked {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => {
-            debug!(host, "does not resolve: {error}");
-            Vec::new()
-        }
-        Err(_) => {
-            debug!(host, "the resolver did not answer in time");
-            Vec::new()
-        }
-    };
+    let (addresses, late) =
+        match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host.as_str(), *port))).await {
+            Ok(Ok(addresses)) => (addresses.collect(), false),
+            Ok(Err(error)) => {
+                debug!(host, "does not resolve: {error}");
+                (Vec::new(), false)
+            }
+            Err(_) => {
+                debug!(host, "the resolver did not answer in time");
+                (Vec::new(), true)
+            }
+        };
     Found { target, lane, addresses, late }
 }
 

@@ -63,8 +63,7 @@ impl Members {
             return false;
         }
         let before = std::mem::take(&mut self.members).into_iter();
-        let mut before: HashMap<SocketAddr, Member> =
-            before.map(|member| (member.endpoint.address, member)).collect();
+        let mut before: HashMap<SocketAddr, Member> = before.map(|member| (member.endpoint.address, member)).collect();
         let mut finishing = self.finishing();
         for (address, state) in known {
             let new = || Arc::new(Endpoint::new(address, home.clone()));

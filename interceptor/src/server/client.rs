@@ -139,13 +139,7 @@ impl Client {
         self.began_one.store(true, Relaxed);
         self.begun.fetch_add(1, Relaxed);
         let began_in = self.sweeps.load(Relaxed);
-        ActiveRequest {
-            client: self.clone(),
-            began_in,
-            is_answered: false,
-            ends_by_closing: false,
-            is_halfway: false,
-        }
+        ActiveRequest { client: self.clone(), began_in, is_answered: false, ends_by_closing: false, is_halfway: false }
     }
 
     /// A stream of it has become a tunnel: it is not idle until the guard is dropped, though the request has been answered.

@@ -255,12 +255,7 @@ async fn delete_retired(
 }
 
 /// Deletes topics that operators have removed, once nobody reads them any more, and strikes them out.
-async fn delete_removed(
-    leader: &Leader,
-    wishes: &Wishes,
-    awake: &Awake,
-    known: &mut Known,
-) -> Result<(), LogError> {
+async fn delete_removed(leader: &Leader, wishes: &Wishes, awake: &Awake, known: &mut Known) -> Result<(), LogError> {
     let now = wishes.now();
     if now.directives.removed.is_empty() {
         return Ok(());
