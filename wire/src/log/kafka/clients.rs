@@ -110,6 +110,12 @@ fn settings(config: &KafkaConfig, role: Role) -> ClientConfig {
         // What is unknown is so at once; by default it is waited for half a minute.
         ("topic.metadata.propagation.max.ms", "0"),
     ]);
+    // Its own OpenSSL looks for the system's authorities where no system has them, but for these variables.
+    let are_named = config.client.keys().any(|key| key.starts_with("ssl.ca."))
+        || ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|variable| std::env::var_os(variable).is_some());
+    if !are_named {
+        set(&[("ssl.ca.location", "probe")]);
+    }
     match role {
         Role::Producer => set(&[
             ("acks", "all"),
@@ -294,5 +300,19 @@ mod tests {
         assert!(create::<BaseConsumer<Context>>(&config, Role::Asker, &reach).is_ok());
         config.client.insert("reconnect.backoff.ms".to_owned(), "80".to_owned());
         assert_eq!(pause(&config, Role::Asker), Some(80));
+    }
+
+    #[test]
+    fn where_no_authority_is_named_the_systems_are_looked_for() {
+        let mut config = KafkaConfig::new("127.0.0.1:1");
+        let location = |config: &KafkaConfig| settings(config, Role::Asker).get("ssl.ca.location").map(str::to_owned);
+        let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+        if variables.iter().all(Option::is_none) {
+            assert_eq!(location(&config).as_deref(), Some("probe"));
+        }
+        config.client.insert("ssl.ca.pem".to_owned(), "a private one".to_owned());
+        assert_eq!(location(&config), None, "no other is trusted then");
+        config.client.insert("ssl.ca.location".to_owned(), "/ca.pem".to_owned());
+        assert_eq!(location(&config).as_deref(), Some("/ca.pem"));
     }
 }
