@@ -16,10 +16,8 @@ pub(super) fn shares(draft: &Draft<'_>) -> Vec<u64> {
     let mut totals = totals(draft);
     let pinned = pinned(draft);
     let mut oversized_from = vec![u64::MAX; totals.len()];
-    let mut heavy = Heavy { above: oversized_from.clone(), topics: Vec::new() };
     loop {
         let shares: Vec<u64> = totals.iter().map(|total| total.weight / total.collectors.max(1)).collect();
-        heavy.reach(draft, &shares);
         // Those between this share and the one before: each round finds fewer than there are collectors left, since together they
         // weigh no more than what is shared.
         let mut found = vec![Total::default(); totals.len()];
@@ -30,8 +28,13 @@ pub(super) fn shares(draft: &Draft<'_>) -> Vec<u64> {
                 found[group].weight += weight;
             }
         };
-        for &(group, weight) in &heavy.topics {
-            find(group, weight);
+        for entry in &draft.entries {
+            if entry.weight > shares[entry.group as usize]
+                && entry.seat == Seat::NOBODY
+                && draft.collector(entry.now.target()).is_some_and(|at| shares_out(at) && at.group == entry.group)
+            {
+                find(entry.group, entry.weight);
+            }
         }
         for (collector, pinned) in draft.collectors.iter().zip(&pinned) {
             if collector.is_open() {
@@ -50,31 +53,6 @@ pub(super) fn shares(draft: &Draft<'_>) -> Vec<u64> {
         if !changed {
             return shares;
         }
-    }
-}
-
-/// The topics that may be found to be more than a share, which falls from round to round. They are few, and to look at all topics in each
-/// round would take longer than all the rest of a plan in which little changes.
-struct Heavy {
-    /// By group: all that weigh more than this are here.
-    above: Vec<u64>,
-    /// Group and weight.
-    topics: Vec<(u32, u64)>,
-}
-
-impl Heavy {
-    /// Finds those that weigh more than these shares, and some more, for the shares to come.
-    fn reach(&mut self, draft: &Draft<'_>, shares: &[u64]) {
-        if shares.iter().zip(&self.above).all(|(share, above)| share >= above) {
-            return;
-        }
-        self.above = shares.iter().map(|share| share / 4).collect();
-        let is_heavy = |entry: &&Entry<'_>| {
-            entry.weight > self.above[entry.group as usize]
-                && entry.seat == Seat::NOBODY
-                && draft.collector(entry.now.target()).is_some_and(|at| shares_out(at) && at.group == entry.group)
-        };
-        self.topics = draft.entries.iter().filter(is_heavy).map(|entry| (entry.group, entry.weight)).collect();
     }
 }
 
