@@ -54,6 +54,7 @@ pub(super) fn dedicate(draft: &mut Draft<'_>, capacity: usize) {
     for seat in draft.seated.iter().filter_map(|&topic| draft.entries[topic].seat.index()) {
         pins[seat] += 1;
     }
+    let staying = staying(draft);
     for group in 0..draft.groups.len() {
         let dedicated = draft.groups[group].dedicated.clone();
         let mut spare = Spare {
@@ -68,7 +69,7 @@ pub(super) fn dedicate(draft: &mut Draft<'_>, capacity: usize) {
         debug_assert!(having.iter().all(|&topic| draft.is_alone(topic)), "who has its own is there");
         for topic in wanting {
             if spare.could_give()
-                && let Some(index) = least_in_the_way(draft, topic, &pins)
+                && let Some(index) = least_in_the_way(draft, topic, &pins, &staying)
             {
                 spare.give();
                 give(draft, topic, index);
@@ -124,13 +125,25 @@ fn own(draft: &Draft<'_>, topic: usize, pins: &[usize]) -> Option<usize> {
     (well && free).then_some(index)
 }
 
+/// What each collector carries, without what is pinned to another: that leaves it in any case. Were it counted until its move begins, which
+/// may have to wait, the same collector would look dearer to one plan than to the next.
+fn staying(draft: &Draft<'_>) -> Vec<u64> {
+    let mut weights: Vec<u64> = draft.collectors.iter().map(|collector| collector.weight).collect();
+    for &topic in draft.seated.iter().filter(|&&topic| !draft.is_seated(topic)) {
+        if let Some(at) = draft.entries[topic].now.target().index() {
+            weights[at] -= draft.entries[topic].weight;
+        }
+    }
+    weights
+}
+
 /// Where a topic could be for itself with the least that must move: what is there, and the topic, unless it is there already.
-fn least_in_the_way(draft: &Draft<'_>, topic: usize, pins: &[usize]) -> Option<usize> {
+fn least_in_the_way(draft: &Draft<'_>, topic: usize, pins: &[usize], staying: &[u64]) -> Option<usize> {
     let entry = &draft.entries[topic];
     let pinned = entry.seat.index();
     let cost = |index: usize| {
         let here = entry.now.target() == Seat::at(index);
-        let weight = draft.collectors[index].weight;
+        let weight = staying[index];
         if here { weight - entry.weight } else { weight + entry.weight }
     };
     draft
